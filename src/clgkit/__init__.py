@@ -1,0 +1,1 @@
+"""Count every neuron once: label-guided whole-brain calcium imaging."""
