@@ -37,9 +37,13 @@ class Pixels(Protocol):
     """Anything that can be sliced without being read whole."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Sizes along each axis."""
+
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the stored values."""
+
     def __getitem__(self, key: tuple[slice, ...], /) -> npt.NDArray[Any]: ...
 
 
