@@ -1,0 +1,77 @@
+"""Settings of a stage or method: frozen, complete, intolerant of misspelling."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from clgkit.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Params(BaseModel):
+    """Base of all settings.
+
+    The docstring under a field is its documentation everywhere: in the docs, in the
+    commented settings file and in ``clg settings``.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
+    )
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, section: str) -> Self:
+        """Return settings from plain values.
+
+        Raises
+        ------
+        SettingsError
+            With every problem at once; `section` is how the message names them.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            problems = "\n".join(explain(error, cls, section))
+            raise SettingsError(f"These settings are not accepted:\n{problems}") from None
+
+
+def explain(error: ValidationError, kind: type[BaseModel], section: str) -> list[str]:
+    """Return one line per problem: the setting, the value found and what was wanted."""
+    lines = []
+    for problem in error.errors():
+        path = ".".join([section, *(str(part) for part in problem["loc"])]).strip(".")
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"  - {path}: unknown{_suggestion(problem['loc'], kind)}")
+        elif problem["type"] == "missing":
+            lines.append(f"  - {path}: missing; it has no default")
+        else:
+            lines.append(f"  - {path} = {problem['input']!r}: {problem['msg']}")
+    return lines
+
+
+def _suggestion(location: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+    owner: Any = kind
+    for part in location[:-1]:
+        field = owner.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ""
+        owner = annotation
+    close = closest(str(location[-1]), list(owner.model_fields))
+    return f"; did you mean {close}?" if close else ""
+
+
+def closest(word: str, known: list[str]) -> str | None:
+    """Return the known word that looks most like `word`, if any does."""
+    starts = [name for name in known if name.startswith(word)]
+    matches = starts or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return matches[0] if matches else None

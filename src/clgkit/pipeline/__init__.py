@@ -1,0 +1,1 @@
+"""Memory of what was done: settings, the store of results, and the runner."""

@@ -1,0 +1,364 @@
+"""What was done: one folder per stage result, with a receipt.
+
+::
+
+    <run>/<stage>/MANIFEST.json     written last; the only sign that a result is whole
+    <run>/<stage>/<output>.zarr/
+    <run>/<stage>.partial/          work in progress, with a journal of finished blocks
+
+The same key continues a partial folder, another key discards it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from clgkit import fsio
+from clgkit.errors import ResourceError, StoreError
+from clgkit.pipeline import arrays
+from clgkit.workspace import FAILED, Block, Output
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FORMAT = 1
+MANIFEST = "MANIFEST.json"
+JOURNAL = "journal.jsonl"
+Level = Literal["quick", "full"]
+
+
+def digest(value: object) -> str:
+    """Return the sha256 of a plain value in canonical form (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The receipt of a finished stage."""
+
+    stage: str
+    version: int
+    key: str
+    params: dict[str, Any]
+    inputs: dict[str, str]
+    outputs: list[str]
+    values: dict[str, Any] = field(default_factory=dict)
+    failed_planes: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    cost: dict[str, float] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, tuple[int, int]] = field(default_factory=dict)
+    n_nan: dict[str, int] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+class Result:
+    """A finished stage: its arrays (read on demand), plain values and receipt."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    def array(self, name: str) -> xr.DataArray:
+        """Return one of the result's arrays."""
+        loaded = arrays.load(self.folder / f"{name}.zarr")
+        if self.manifest.failed_planes:
+            loaded.attrs[FAILED] = dict(self.manifest.failed_planes)
+        return loaded
+
+    def damage(self, level: Level = "quick") -> list[str]:
+        """Return a sentence per file that is missing or changed.
+
+        Parameters
+        ----------
+        level
+            ``"quick"`` looks at sizes, ``"full"`` reads everything and compares checksums.
+        """
+        found = []
+        for name, (n_bytes, crc32) in self.manifest.files.items():
+            path = self.folder / name
+            if not path.is_file():
+                found.append(f"{path.name} of {self.manifest.stage} is missing ({name})")
+            elif path.stat().st_size != n_bytes:
+                size = path.stat().st_size
+                found.append(f"{name} of {self.manifest.stage} has {size} bytes, not {n_bytes}")
+            elif level == "full" and fsio.crc32_of(path) != crc32:
+                found.append(f"{name} of {self.manifest.stage} has changed (checksum)")
+        return found
+
+
+class Store:
+    """The results of one run folder."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    def manifest(self, stage: str) -> Manifest | None:
+        """Return the receipt of a stage, or None if it is not finished."""
+        if _read_manifest(self.run / f"{stage}.partial") is not None:
+            _publish(self.run, stage)  # a run died between the receipt and the renaming
+        return _read_manifest(self.run / stage)
+
+    def result(self, stage: str) -> Result:
+        """Return a finished stage.
+
+        Raises
+        ------
+        StoreError
+            If it is not finished or files are missing.
+        """
+        manifest = self.manifest(stage)
+        if manifest is None:
+            raise StoreError(f"Stage {stage} has no finished result in {self.run}. Run `clg run`.")
+        result = Result(self.run / stage, manifest)
+        damage = result.damage()
+        if damage:
+            raise StoreError(f"The result of {stage} is damaged: {damage[0]}. Run `clg run` again.")
+        return result
+
+    def is_current(self, stage: str, key: str) -> bool:
+        """Tell whether a whole result of exactly this key is there."""
+        manifest = self.manifest(stage)
+        if manifest is None or manifest.key != key:
+            return False
+        return not Result(self.run / stage, manifest).damage()
+
+    def discard(self, stage: str) -> None:
+        """Forget a stage's result and its partial work."""
+        fsio.remove(self.run / stage)
+        fsio.remove(self.run / f"{stage}.partial")
+
+    def partial(self, stage: str, key: str) -> Partial:
+        """Return the folder of work in progress for this key, resumed or new."""
+        return Partial(self.run, stage, key)
+
+
+def _read_manifest(folder: Path) -> Manifest | None:
+    try:
+        read = json.loads((folder / MANIFEST).read_text())
+        if read.get("format") != FORMAT:
+            return None
+        read["files"] = {name: tuple(entry) for name, entry in read["files"].items()}
+        return Manifest(**read)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return None
+
+
+class Partial:
+    """Work in progress of one stage; a `clgkit.workspace.Shelf`."""
+
+    def __init__(self, run: Path, stage: str, key: str) -> None:
+        self.run = run
+        self.stage = stage
+        self.key = key
+        self.folder = run / f"{stage}.partial"
+        self._journal = fsio.Journal(self.folder / JOURNAL)
+        self._files: dict[str, tuple[int, int]] = {}
+        self._blocks: dict[str, set[str]] = {}
+        self._splits: dict[str, dict[str, int]] = {}
+        self._n_nan: dict[str, int] = {}
+        self._made: list[str] = []
+        self.resumed_blocks = 0
+        if self._same_key():
+            self._read_journal()
+        else:
+            fsio.remove(self.folder)
+            self.folder.mkdir(parents=True)
+            self._journal.append({"kind": "key", "key": key})
+
+    def _same_key(self) -> bool:
+        records = self._journal.read() if self.folder.is_dir() else []
+        return bool(records) and records[0] == {"kind": "key", "key": self.key}
+
+    def _read_journal(self) -> None:
+        for record in self._journal.read()[1:]:
+            files: dict[str, Any] = dict(record.get("files") or {})  # type: ignore[call-overload]
+            call = str(record.get("call"))
+            if record["kind"] == "split":
+                self._splits[call] = dict(record["split"])  # type: ignore[call-overload]
+            elif record["kind"] == "block" and self._intact(files):
+                self._blocks.setdefault(call, set()).add(str(record["block"]))
+                self._remember(files, record.get("n_nan"))
+                self.resumed_blocks += 1
+
+    def _intact(self, files: Mapping[str, Any]) -> bool:
+        paths = {self.folder / name: entry for name, entry in files.items()}
+        return all(
+            path.is_file() and path.stat().st_size == n and fsio.crc32_of(path) == crc
+            for path, (n, crc) in paths.items()
+        )
+
+    def _remember(self, files: Mapping[str, Any], n_nan: Any) -> None:
+        self._files.update({name: (int(n), int(crc)) for name, (n, crc) in files.items()})
+        for name, count in dict(n_nan or {}).items():
+            self._n_nan[name] = self._n_nan.get(name, 0) + int(count)
+
+    def split(self, outputs: list[Output], proposed: dict[str, int]) -> dict[str, int]:
+        """Return the block sizes an interrupted run used, or `proposed`."""
+        call = _call(outputs)
+        if call not in self._splits:
+            self._splits[call] = proposed
+            self._journal.append({"kind": "split", "call": call, "split": proposed})
+        return self._splits[call]
+
+    def place(self, outputs: list[Output], split: dict[str, int]) -> list[Any]:
+        """Make the zarr groups."""
+        return [self._sink(made, split) for made in outputs]
+
+    def _sink(self, made: Output, split: Mapping[str, int]) -> DiskSink:
+        folder = self.folder / f"{made.name}.zarr"
+        if made.name not in self._made:
+            self._made.append(made.name)
+        if not self._metadata_is_whole(folder):
+            files = arrays.create(folder, made, split)
+            self._remember(_named(folder, self.folder, files), None)
+            fsio.write_json(folder / ".whole", sorted(files))
+        else:
+            self._remember(self._metadata(folder), None)
+        return DiskSink(folder, made)
+
+    def _metadata_is_whole(self, folder: Path) -> bool:
+        if (folder / ".whole").is_file():
+            return True
+        fsio.remove(folder)
+        return False
+
+    def _metadata(self, folder: Path) -> dict[str, tuple[int, int]]:
+        names = json.loads((folder / ".whole").read_text())
+        paths = [folder / name for name in names]
+        return {
+            str(p.relative_to(self.folder).as_posix()): (p.stat().st_size, fsio.crc32_of(p))
+            for p in paths
+        }
+
+    def done(self, outputs: list[Output]) -> set[str]:
+        """Return the blocks an interrupted run had finished."""
+        return self._blocks.get(_call(outputs), set())
+
+    def commit(self, outputs: list[Output], block: Block, packets: list[Any]) -> None:
+        """Journal a finished block."""
+        files: dict[str, tuple[int, int]] = {}
+        n_nan = {}
+        for made, packet in zip(outputs, packets, strict=True):
+            folder = self.folder / f"{made.name}.zarr"
+            files |= _named(folder, self.folder, packet.files)
+            n_nan[made.name] = packet.n_nan
+        self._remember(files, n_nan)
+        record = {"kind": "block", "call": _call(outputs), "block": block.label()}
+        self._journal.append(record | {"files": files, "n_nan": n_nan})
+
+    def save(self, name: str, array: xr.DataArray) -> None:
+        """Store a small array that was made in one piece."""
+        if name in self._made:
+            return
+        dims = tuple(str(dim) for dim in array.dims)
+        coords = {
+            str(key): (tuple(str(d) for d in coord.dims), coord.values, dict(coord.attrs))
+            for key, coord in array.coords.items()
+        }
+        attrs = {k: v for k, v in array.attrs.items() if k != FAILED}
+        made = Output(name, dims, array.shape, array.dtype, coords, attrs)
+        sink = self._sink(made, {})
+        whole = tuple(slice(0, n) for n in array.shape)
+        packet = sink.pack(whole, np.ascontiguousarray(array.values))
+        folder = self.folder / f"{name}.zarr"
+        self._remember(_named(folder, self.folder, packet.files), {name: packet.n_nan})
+
+    def finish(self, manifest: Mapping[str, Any]) -> Result:
+        """Write the receipt, make it durable, and put the folder in its place."""
+        fsio.sync_path(self.folder)
+        whole = Manifest(
+            **manifest,
+            stage=self.stage,
+            key=self.key,
+            outputs=list(self._made),
+            files=self._files,
+            n_nan=self._n_nan,
+        )
+        fsio.write_json(self.folder / MANIFEST, asdict(whole))
+        _publish(self.run, self.stage)
+        return Result(self.run / self.stage, whole)
+
+
+def _publish(run: Path, stage: str) -> None:
+    """Put a folder whose receipt is written in its place; safe to repeat after a crash."""
+    partial = run / f"{stage}.partial"
+    for leftover in [*partial.glob("*.zarr/.whole"), partial / JOURNAL]:
+        fsio.remove(leftover)
+    old = run / f"{stage}.old"
+    if partial.is_dir():
+        if (run / stage).exists():
+            fsio.remove(old)
+            (run / stage).rename(old)
+        partial.rename(run / stage)
+        fsio.sync_folder(run)
+    fsio.remove(old)
+
+
+@dataclass(frozen=True)
+class Packet:
+    """What a worker wrote: file below the array's folder → size and checksum."""
+
+    files: dict[str, fsio.Written]
+    n_nan: int
+
+
+@dataclass(frozen=True)
+class DiskSink:
+    """An output on the disk."""
+
+    folder: Path
+    made: Output
+
+    def pack(self, region: tuple[slice, ...], values: arrays.Array) -> Packet:
+        """Write a block."""
+        try:
+            files = arrays.write(self.folder, region, values)
+        except OSError as error:
+            raise disk_error(error, self.folder, values.nbytes) from error
+        n_nan = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
+        return Packet(files, n_nan)
+
+    def settle(self, region: tuple[slice, ...], packet: Any) -> None:
+        """Nothing is left to do."""
+
+    def array(self, failed: Mapping[str, str]) -> xr.DataArray:
+        """Return the array, to be read on demand."""
+        loaded = arrays.load(self.folder)
+        if failed:
+            loaded.attrs[FAILED] = dict(failed)
+        return loaded
+
+
+def disk_error(error: OSError, path: Path, n_bytes: int) -> ResourceError:
+    """Return a sentence for a write that the disk refused."""
+    return ResourceError(
+        f"Writing {n_bytes / 1e6:.1f} MB below {path} failed: {error.strerror}. Make room (or "
+        "check the disk) and run again; finished blocks are kept.",
+        code="E_DISK",
+    )
+
+
+def _call(outputs: Iterable[Output]) -> str:
+    return ",".join(made.name for made in outputs)
+
+
+def _named(
+    folder: Path, root: Path, files: Mapping[str, fsio.Written]
+) -> dict[str, tuple[int, int]]:
+    inside = folder.relative_to(root).as_posix()
+    return {f"{inside}/{name}": (w.n_bytes, w.crc32) for name, w in files.items()}
+
+
+def total_bytes(outputs: Iterable[Output]) -> int:
+    """Return how much the outputs take uncompressed."""
+    return sum(math.prod(made.shape) * made.dtype.itemsize for made in outputs)
