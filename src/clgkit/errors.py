@@ -16,6 +16,8 @@ that is no `ClgError` is a bug of clgkit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -93,3 +95,12 @@ class ResourceError(ClgError):
 
     exit_code = 4
     default_code = "E_RESOURCE"
+
+
+@contextmanager
+def as_data_error(where: str = "") -> Iterator[None]:
+    """Turn the `ValueError` of an algorithm into a `DataError` that says where."""
+    try:
+        yield
+    except ValueError as error:
+        raise DataError(f"{where}: {error}" if where else str(error)) from error

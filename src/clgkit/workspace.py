@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from clgkit.errors import ClgError, DataError, ResourceError
+from clgkit.errors import DataError, ResourceError, as_data_error
 
 Array: TypeAlias = npt.NDArray[Any]
 Region: TypeAlias = tuple[slice, ...]
@@ -398,12 +398,12 @@ class _Task:
             for source in self.sources
         ]
         try:
-            made = self.function(*pieces)
-        except (DataError, ValueError) as error:
+            with as_data_error(block.label()):
+                made = self.function(*pieces)
+        except DataError as error:
             if self.isolate is None:
                 raise
-            sentence = error.message if isinstance(error, ClgError) else str(error)
-            return _Failure(block.core[self.isolate].start, sentence)
+            return _Failure(block.core[self.isolate].start, error.message)
         arrays = made if isinstance(made, tuple) else (made,)
         return [
             sink.pack(_region(output, block.core), _trimmed(np.asarray(values), output, block))

@@ -104,9 +104,12 @@ class Store:
 
     def manifest(self, stage: str) -> Manifest | None:
         """Return the receipt of a stage, or None if it is not finished."""
-        if _read_manifest(self.run / f"{stage}.partial") is not None:
-            _publish(self.run, stage)  # a run died between the receipt and the renaming
         return _read_manifest(self.run / stage)
+
+    def recover(self, stage: str) -> None:
+        """Complete a stage whose run died between the receipt and the renaming."""
+        if _read_manifest(self.run / f"{stage}.partial") is not None:
+            _publish(self.run, stage)
 
     def result(self, stage: str) -> Result:
         """Return a finished stage.
@@ -125,12 +128,10 @@ class Store:
             raise StoreError(f"The result of {stage} is damaged: {damage[0]}. Run `clg run` again.")
         return result
 
-    def is_current(self, stage: str, key: str) -> bool:
-        """Tell whether a whole result of exactly this key is there."""
+    def damage(self, stage: str, level: Level = "quick") -> list[str]:
+        """Return a sentence per file of a finished stage that is missing or changed."""
         manifest = self.manifest(stage)
-        if manifest is None or manifest.key != key:
-            return False
-        return not Result(self.run / stage, manifest).damage()
+        return [] if manifest is None else Result(self.run / stage, manifest).damage(level)
 
     def discard(self, stage: str) -> None:
         """Forget a stage's result and its partial work."""

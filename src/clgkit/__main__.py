@@ -1,0 +1,5 @@
+"""``python -m clgkit`` is ``clg``."""
+
+from clgkit.cli import main
+
+main()

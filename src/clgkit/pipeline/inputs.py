@@ -1,0 +1,173 @@
+"""The raw data of a run: opened on demand, checked before the first frame, fingerprinted."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from clgkit import io
+from clgkit.errors import DataError, SettingsError
+from clgkit.pipeline.store import digest
+from clgkit.registration import neighbour_correlation
+
+if TYPE_CHECKING:
+    from clgkit.data import Movie, Volume
+    from clgkit.pipeline.settings import RunSettings
+
+EDGE_BYTES = 1 << 20
+NOISE = 0.2
+SAMPLE = 25
+
+
+def fingerprint(path: Path) -> str:
+    """Return a digest of a file's size and its first and last MiB, or of all of a folder.
+
+    A copied recording keeps its fingerprint; the time of change is not part of it.
+
+    Raises
+    ------
+    DataError
+        If there is no such file.
+    """
+    if path.is_dir():
+        return digest({p.name: fingerprint(p) for p in sorted(path.iterdir()) if _is_data(p)})
+    if not path.is_file():
+        raise DataError(
+            f"There is no file {path}. Correct its path in the settings file.", code="E_PATH"
+        )
+    size = path.stat().st_size
+    content = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        content.update(file.read(EDGE_BYTES))
+        if size > EDGE_BYTES:
+            file.seek(max(EDGE_BYTES, size - EDGE_BYTES))
+            content.update(file.read(EDGE_BYTES))
+    return content.hexdigest()
+
+
+def _is_data(path: Path) -> bool:
+    return not path.name.startswith(".")
+
+
+class RawInputs:
+    """What a run reads: ``structure``, ``function`` and, if there is one, ``plane_map``."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+
+    def keys(self) -> dict[str, str]:
+        """Return raw input → key: the file's fingerprint and the facts given with it."""
+        keys = {}
+        for name in ("function", "structure", "plane_map"):
+            section = self.settings[name]
+            facts = section.model_dump(mode="json", exclude={"path", "ignore_noise"})
+            path = self.settings.path(name)
+            if path is not None:
+                keys[name] = digest([fingerprint(path), facts])
+            elif name == "structure" and section.time_average and "function" in keys:
+                keys[name] = digest(["time average", keys["function"]])
+        return keys
+
+    def open(self, name: str) -> Any:
+        """Return a raw input, to be read on demand."""
+        return getattr(self, name)
+
+    @cached_property
+    def function(self) -> Movie:
+        """The functional movie."""
+        given = self.settings["function"]
+        movie: Movie = io.read_movie(
+            self._path("function"),
+            axes=given.axes,
+            rate_hz=given.rate_hz,
+            voxel_um=given.voxel_um,
+            dataset=given.dataset,
+            channel=given.channel,
+            salvage=given.salvage,
+            trim=given.trim,
+        )
+        return movie
+
+    @cached_property
+    def structure(self) -> Volume:
+        """The structural stack."""
+        given = self.settings["structure"]
+        if given.time_average:
+            return time_average(self.function)
+        volume: Volume = io.read_volume(
+            self._path("structure"),
+            axes=given.axes,
+            voxel_um=given.voxel_um,
+            dataset=given.dataset,
+            channel=given.channel,
+        )
+        return volume
+
+    @cached_property
+    def plane_map(self) -> xr.DataArray:
+        """Slice of each functional plane, as the plane map file says; -1 where it is silent."""
+        mapping = io.read_planemap(self._path("plane_map"), n_slices=self.structure.sizes["z"])
+        known = dict(zip(mapping.plane.tolist(), mapping.slice.tolist(), strict=True))
+        planes = self.function.coords["plane"].values
+        slices = np.array([known.get(int(plane), -1) for plane in planes], np.int32)
+        return xr.DataArray(slices, dims=("z",), name="plane_map")
+
+    def _path(self, name: str) -> Path:
+        path = self.settings.path(name)
+        if path is None:
+            raise SettingsError(
+                f"The run has no {name}: fill in [{name}] path in its settings file."
+            )
+        return path
+
+    def check(self) -> list[str]:
+        """Look at the data before the first frame; return warnings.
+
+        Raises
+        ------
+        DataError
+            With what is wrong.
+        """
+        warnings = [str(note) for note in self.function.attrs.get("notes", ())]
+        images = {
+            "function": mean_plane(self.function),
+            "structure": middle_slice(self.structure),
+        }
+        for name, image in images.items():
+            agreement = neighbour_correlation(image)
+            if agreement < NOISE and not self.settings[name].ignore_noise:
+                raise DataError(
+                    f"The {name} looks like noise: neighbouring pixels correlate by "
+                    f"{agreement:.3f}, and real images reach more than {NOISE}. Values that were "
+                    "wrapped round or cast to another type look like this. If the data are "
+                    f"right, set ignore_noise = true in [{name}].",
+                    code="E_NOISE",
+                )
+        return warnings
+
+
+def mean_plane(movie: Movie) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the mean of some frames of the middle plane."""
+    step = max(1, movie.sizes["time"] // SAMPLE)
+    frames = movie.isel(z=movie.sizes["z"] // 2, time=slice(0, SAMPLE * step, step)).values
+    return np.asarray(np.mean(frames, axis=0, dtype=np.float64))
+
+
+def middle_slice(volume: Volume) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the slice in the middle of a stack."""
+    return np.asarray(volume.isel(z=volume.sizes["z"] // 2).values, np.float64)
+
+
+def time_average(movie: Movie) -> Volume:
+    """Return the mean over time, summed frame by frame."""
+    total = np.zeros([movie.sizes[dim] for dim in ("z", "y", "x")])
+    for frame in range(movie.sizes["time"]):
+        total += movie.isel(time=frame).values
+    coords = {dim: movie.coords[dim] for dim in ("z", "y", "x")}
+    average = np.asarray(total / movie.sizes["time"], np.float32)
+    return xr.DataArray(average, dims=("z", "y", "x"), coords=coords, name="structure")

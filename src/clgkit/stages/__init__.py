@@ -1,0 +1,111 @@
+"""The steps of the pipeline; :data:`STAGES` is the table of contents of the project.
+
+One name everywhere: the stage ``correct_motion`` is the function of that name in the
+module of that name, its settings are the class ``CorrectMotion`` and the section
+``[correct_motion]``, its command is ``clg correct-motion``, its result lies in
+``<run>/correct_motion/``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clgkit.params import Params
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step.
+
+    Parameters
+    ----------
+    summary
+        What the user gets, in one line.
+    inputs
+        Argument → where it comes from: a raw input (``structure``, ``function``,
+        ``plane_map``) or ``<stage>.<field>``; a trailing ``?`` marks what may be absent.
+    version
+        Raised when the same settings give other numbers.
+    """
+
+    summary: str
+    inputs: dict[str, str]
+    version: int = 1
+
+
+STAGES: dict[str, Stage] = {
+    "normalize_contrast": Stage(
+        "Structural stack with even brightness and contrast",
+        {"structure": "structure"},
+    ),
+    "segment_nuclei": Stage(
+        "3-D identity of every nucleus",
+        {"structure": "structure"},
+    ),
+    "correct_motion": Stage(
+        "Functional movie with the motion of every frame undone",
+        {"function": "function"},
+    ),
+    "align_planes": Stage(
+        "Structural slice and offset of every functional plane",
+        {
+            "template": "correct_motion.template",
+            "structure": "structure",
+            "plane_map": "plane_map?",
+        },
+    ),
+    "extract_traces": Stage(
+        "Fluorescence of every nucleus on every plane that cuts it",
+        {
+            "corrected": "correct_motion.corrected",
+            "labels": "segment_nuclei.labels",
+            "planes": "align_planes.planes",
+        },
+    ),
+    "merge_planes": Stage(
+        "One trace per neuron, from all planes that cut its nucleus",
+        {"rois": "extract_traces.rois", "labels": "segment_nuclei.labels"},
+    ),
+    "compute_dff": Stage(
+        "Relative fluorescence change of every neuron",
+        {"fluorescence": "merge_planes.fluorescence"},
+    ),
+    "denoise_traces": Stage(
+        "Traces on the principal components that hold the variance",
+        {"dff": "compute_dff.dff"},
+    ),
+    "build_network": Stage(
+        "Graph of the strongest correlations",
+        {"traces": "denoise_traces.scores"},
+    ),
+    "measure_network": Stage(
+        "Degree, clustering, component and centrality of every neuron",
+        {"network": "build_network.network"},
+    ),
+    "dismantle": Stage(
+        "Order of removals that breaks the network, and how fast it breaks",
+        {"network": "build_network.network"},
+    ),
+}
+
+
+def function_of(name: str) -> Callable[..., Any]:
+    """Return the function of a stage."""
+    made: Callable[..., Any] = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+    return made
+
+
+def params_of(name: str) -> type[Params]:
+    """Return the settings class of a stage."""
+    kind: type[Params] = getattr(importlib.import_module(f"{__name__}.{name}"), camel(name))
+    return kind
+
+
+def camel(name: str) -> str:
+    """Return the class name of a stage: ``correct_motion`` → ``CorrectMotion``."""
+    return "".join(part.capitalize() for part in name.split("_"))

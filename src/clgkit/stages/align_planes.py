@@ -1,0 +1,156 @@
+"""Structural slice and offset of every functional plane."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from pydantic import Field, PositiveInt
+
+from clgkit import registration
+from clgkit.data import VOLUME, Volume, voxel_um
+from clgkit.errors import DataError, as_data_error
+from clgkit.params import Params
+from clgkit.workspace import Workspace, failed_planes
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+class AlignPlanes(Params):
+    """Settings of :func:`align_planes`."""
+
+    max_shift_px: PositiveInt = 10
+    """Larger offsets within a plane are not looked for, in functional pixels."""
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Planes whose best slice correlates less are reported as doubtful."""
+
+
+class PlanesAligned(NamedTuple):
+    """What :func:`align_planes` gives."""
+
+    planes: xr.DataArray
+    scores: xr.DataArray
+
+
+def align_planes(
+    template: Volume,
+    structure: Volume,
+    plane_map: xr.DataArray | None = None,
+    params: AlignPlanes = AlignPlanes(),  # noqa: B008  (frozen)
+    *,
+    workspace: Workspace | None = None,  # noqa: ARG001  (one pass over the stack, not blocks)
+) -> PlanesAligned:
+    """Find the slice of the structural stack that each functional plane shows.
+
+    Parameters
+    ----------
+    template
+        Mean image of each functional plane.
+    structure
+        The structural stack.
+    plane_map
+        (z,) slice of each plane where it is known, -1 where it is not.
+    params
+        Settings.
+    workspace
+        Not used: the stack is read once, slice by slice.
+
+    Returns
+    -------
+    PlanesAligned
+        ``planes``: (z,) int32 slice of each plane (from 0, -1 for a plane without one), with
+        the coordinates ``score`` (correlation), ``confidence`` (distance to the best slice
+        elsewhere), ``shift_y_px`` and ``shift_x_px`` (to move the plane onto the slice, in
+        functional pixels) and ``given`` (1 where `plane_map` says it).  ``scores``:
+        (z, slice), NaN where a slice was not tried.
+
+    Raises
+    ------
+    DataError
+        If an argument is no volume, or their fields of view cannot be compared.
+    """
+    VOLUME.check(template)
+    VOLUME.check(structure)
+    ratio = tuple(
+        f / s for f, s in zip(voxel_um(template)[1:], voxel_um(structure)[1:], strict=True)
+    )
+    lost = failed_planes(template)
+    usable = np.array([p for p in range(template.sizes["z"]) if p not in lost], np.int64)
+    given = np.full(template.sizes["z"], -1, np.int32)
+    if plane_map is not None:
+        given = np.asarray(plane_map.values, np.int32)
+    _check_map(given, structure)
+    with as_data_error("align_planes"):
+        match = registration.match_planes(
+            template.values[usable],
+            lambda z: structure.isel(z=z).values,
+            n_slices=structure.sizes["z"],
+            pixel_ratio=(ratio[0], ratio[1]),
+            max_shift_px=params.max_shift_px,
+            given=given[usable],
+        )
+    _warn(match, usable, given, params)
+    return _labelled(match, template, usable, given)
+
+
+def _check_map(given: npt.NDArray[np.int32], structure: Volume) -> None:
+    if given.max(initial=-1) >= structure.sizes["z"]:
+        raise DataError(
+            f"The plane map names slice {given.max() + 1}, but the structural stack has "
+            f"{structure.sizes['z']} slices. Correct the map.",
+            code="E_SHAPE",
+        )
+
+
+def _warn(
+    match: registration.PlaneMatch,
+    usable: npt.NDArray[np.int64],
+    given: npt.NDArray[np.int32],
+    params: AlignPlanes,
+) -> None:
+    for row, plane in enumerate(usable):
+        if match.score[row] < params.min_score:
+            warnings.warn(
+                f"plane {plane} fits no slice well (best correlation {match.score[row]:.2f})",
+                stacklevel=3,
+            )
+        best = int(np.nanargmax(match.scores[row]))
+        if given[plane] >= 0 and abs(best - int(given[plane])) > 1:
+            warnings.warn(
+                f"plane {plane} is mapped to slice {given[plane]}, but slice {best} fits better",
+                stacklevel=3,
+            )
+
+
+def _labelled(
+    match: registration.PlaneMatch,
+    template: Volume,
+    usable: npt.NDArray[np.int64],
+    given: npt.NDArray[np.int32],
+) -> PlanesAligned:
+    def spread(values: npt.NDArray[Any], fill: float, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        whole = np.full((template.sizes["z"], *values.shape[1:]), fill, dtype)
+        whole[usable] = values
+        return whole
+
+    per_plane = {
+        "score": spread(match.score, np.nan, np.float64),
+        "confidence": spread(match.confidence, np.nan, np.float64),
+        "shift_y_px": spread(match.shift_px[:, 0], np.nan, np.float64),
+        "shift_x_px": spread(match.shift_px[:, 1], np.nan, np.float64),
+        "given": (given >= 0).astype(np.uint8),
+    }
+    coords: dict[str, Any] = {"z": template.coords["z"]}
+    if "plane" in template.coords:
+        coords["plane"] = template.coords["plane"]
+    coords |= {name: ("z", values) for name, values in per_plane.items()}
+    planes = xr.DataArray(
+        spread(match.slice_index, -1, np.int32), dims=("z",), coords=coords, name="planes"
+    )
+    scores = xr.DataArray(
+        spread(match.scores, np.nan, np.float32), dims=("z", "slice"), name="scores"
+    )
+    return PlanesAligned(planes, scores)
