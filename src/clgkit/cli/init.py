@@ -18,7 +18,7 @@ Examples:
 """
 
 
-class Spacing(click.ParamType):
+class Spacing(click.ParamType[tuple[float, ...]]):
     """Three numbers, such as ``1,0.4,0.4``."""
 
     name = "Z,Y,X"

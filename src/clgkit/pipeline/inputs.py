@@ -13,14 +13,13 @@ import xarray as xr
 from clgkit import io
 from clgkit.errors import DataError, SettingsError
 from clgkit.pipeline.store import digest
-from clgkit.registration import neighbour_correlation
+from clgkit.registration import NOISE_LEVEL, neighbour_correlation
 
 if TYPE_CHECKING:
     from clgkit.data import Movie, Volume
     from clgkit.pipeline.settings import RunSettings
 
 EDGE_BYTES = 1 << 20
-NOISE = 0.2
 SAMPLE = 25
 
 
@@ -81,16 +80,18 @@ class RawInputs:
     def function(self) -> Movie:
         """The functional movie."""
         given = self.settings["function"]
-        movie: Movie = io.read_movie(
+        image = io.open_image(
             self._path("function"),
             axes=given.axes,
-            rate_hz=given.rate_hz,
-            voxel_um=given.voxel_um,
             dataset=given.dataset,
             channel=given.channel,
             salvage=given.salvage,
             trim=given.trim,
         )
+        movie: Movie = io.as_movie(image, rate_hz=given.rate_hz, voxel_um=given.voxel_um)
+        n_named = movie.sizes["z"] + len(image.missing)
+        present = np.setdiff1d(np.arange(n_named, dtype=np.int32), image.missing)
+        movie.coords["plane"] = ("z", present)
         return movie
 
     @cached_property
@@ -117,6 +118,14 @@ class RawInputs:
         slices = np.array([known.get(int(plane), -1) for plane in planes], np.int32)
         return xr.DataArray(slices, dims=("z",), name="plane_map")
 
+    def _check_plane_map(self) -> None:
+        if (self.plane_map.values < 0).all():
+            raise DataError(
+                "The plane map names none of the functional planes "
+                f"{', '.join(str(plane + 1) for plane in self.function.coords['plane'].values)}.",
+                code="E_SHAPE",
+            )
+
     def _path(self, name: str) -> Path:
         path = self.settings.path(name)
         if path is None:
@@ -133,19 +142,22 @@ class RawInputs:
         DataError
             With what is wrong.
         """
-        warnings = [str(note) for note in self.function.attrs.get("notes", ())]
+        inputs = (self.function, self.structure)
+        warnings = [str(note) for array in inputs for note in array.attrs.get("notes", ())]
+        if self.settings.path("plane_map") is not None:
+            self._check_plane_map()
         images = {
             "function": mean_plane(self.function),
             "structure": middle_slice(self.structure),
         }
         for name, image in images.items():
             agreement = neighbour_correlation(image)
-            if agreement < NOISE and not self.settings[name].ignore_noise:
+            if agreement < NOISE_LEVEL and not self.settings[name].ignore_noise:
                 raise DataError(
                     f"The {name} looks like noise: neighbouring pixels correlate by "
-                    f"{agreement:.3f}, and real images reach more than {NOISE}. Values that were "
-                    "wrapped round or cast to another type look like this. If the data are "
-                    f"right, set ignore_noise = true in [{name}].",
+                    f"{agreement:.3f}, and real images reach more than {NOISE_LEVEL}. Values "
+                    "that were wrapped round or cast to another type look like this. If the "
+                    f"data are right, set ignore_noise = true in [{name}].",
                     code="E_NOISE",
                 )
         return warnings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -24,6 +24,8 @@ class AlignPlanes(Params):
 
     max_shift_px: PositiveInt = 10
     """Larger offsets within a plane are not looked for, in functional pixels."""
+    order: Literal["rising", "falling", "free"] = "rising"
+    """Planes follow the order of the slices, the opposite order, or none."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Planes whose best slice correlates less are reported as doubtful."""
 
@@ -62,10 +64,11 @@ def align_planes(
     -------
     PlanesAligned
         ``planes``: (z,) int32 slice of each plane (from 0, -1 for a plane without one), with
-        the coordinates ``score`` (correlation), ``confidence`` (distance to the best slice
-        elsewhere), ``shift_y_px`` and ``shift_x_px`` (to move the plane onto the slice, in
-        functional pixels) and ``given`` (1 where `plane_map` says it).  ``scores``:
-        (z, slice), NaN where a slice was not tried.
+        the coordinates ``score`` (correlation), ``confidence`` (what the whole assignment
+        loses if the plane had to lie elsewhere, in standard deviations), ``shift_y_px`` and
+        ``shift_x_px`` (that lay the slice on the plane, in functional pixels) and ``given``
+        (1 where `plane_map` says it).  ``scores``: (z, slice) correlation of every plane with
+        every slice.
 
     Raises
     ------
@@ -86,14 +89,39 @@ def align_planes(
     with as_data_error("align_planes"):
         match = registration.match_planes(
             template.values[usable],
-            lambda z: structure.isel(z=z).values,
-            n_slices=structure.sizes["z"],
+            (structure.isel(z=z).values for z in range(structure.sizes["z"])),
             pixel_ratio=(ratio[0], ratio[1]),
             max_shift_px=params.max_shift_px,
-            given=given[usable],
+            order=params.order,
+        )
+        match = _obey(
+            match, template.values[usable], structure, given[usable], (ratio[0], ratio[1])
         )
     _warn(match, usable, given, params)
     return _labelled(match, template, usable, given)
+
+
+def _obey(
+    match: registration.PlaneMatch,
+    planes: npt.NDArray[Any],
+    structure: Volume,
+    given: npt.NDArray[np.int32],
+    pixel_ratio: tuple[float, float],
+) -> registration.PlaneMatch:
+    """Put the planes whose slice is given on that slice, with its own score and offset."""
+    known = np.flatnonzero(given >= 0)
+    if len(known) == 0:
+        return match
+    scored = registration.score_planes(
+        planes[known],
+        (structure.isel(z=int(z)).values for z in given[known]),
+        pixel_ratio=pixel_ratio,
+    )
+    slice_index, score = match.slice_index.copy(), match.score.copy()
+    shift_px = match.shift_px.copy()
+    slice_index[known] = given[known]
+    score[known], shift_px[known] = scored.score, scored.shift_px
+    return match._replace(slice_index=slice_index, score=score, shift_px=shift_px)
 
 
 def _check_map(given: npt.NDArray[np.int32], structure: Volume) -> None:

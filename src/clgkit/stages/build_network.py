@@ -88,7 +88,8 @@ def build_network(
             f"Traces have the dimensions (neuron, time), these have {traces.dims}.", code="E_SHAPE"
         )
     unit = connectivity.unit_rows(traces.values, center=traces.dims[1] == "time")
-    n_pairs = connectivity.count_pairs(unit)
+    n_live = int(unit.live.sum())
+    n_pairs = n_live * (n_live - 1) // 2
     with as_data_error("build_network"):
         threshold = _threshold(unit, params, n_pairs)
         edges = connectivity.threshold_graph(
@@ -106,7 +107,7 @@ def build_network(
     summary = {
         "threshold": float(threshold),
         "n_neurons": network.n_nodes,
-        "n_left_out": int((~unit.live).sum()),
+        "n_left_out": network.n_nodes - n_live,
         "n_pairs": int(n_pairs),
         "n_edges": network.n_edges,
         "percentiles": _percentiles(unit, params, n_pairs),

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 
 from clgkit import registration, traces
 from clgkit.data import LABELS, MOVIE, Labels, Movie, voxel_um
@@ -16,6 +15,7 @@ from clgkit.workspace import Output, Workspace, failed_planes, output
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import xarray as xr
 
 
 class ExtractTraces(Params):
@@ -115,10 +115,10 @@ def _plane_labels(
     shape = (frame.sizes["y"], frame.sizes["x"])
     if chosen < 0:
         return np.zeros((1, *shape), np.uint32)
-    offset = (0.0, 0.0)
+    offset = np.zeros(2)
     if params.use_offset:
-        offset = (float(planes.coords["shift_y_px"][0]), float(planes.coords["shift_x_px"][0]))
-    mapping = registration.plane_to_slice(shape, pixel_ratio=ratio, shift_px=offset)
+        offset = np.array([planes.coords[f"shift_{axis}_px"].values[0] for axis in "yx"])
+    mapping = registration.plane_to_slice(offset, pixel_ratio=ratio)
     warped = registration.warp_labels(labels.isel(z=chosen).values, mapping, shape=shape)
     return np.asarray(warped[None], np.uint32)
 

@@ -93,10 +93,16 @@ def normalize_contrast(
 def _normalize(
     block: xr.DataArray, *, params: NormalizeContrast, limits: contrast.Limits | None
 ) -> np.ndarray[Any, np.dtype[Any]]:
-    options = {"radius_px": params.radius_px, "floor": params.floor}
+    radius_px, floor = params.radius_px, params.floor
+    made: list[np.ndarray[Any, np.dtype[Any]]]
     if params.compat == "clg":
-        planes = [contrast.normalize_to_uint16(plane, **options) for plane in block.values]
-        return np.stack(planes)
-    return np.stack(
-        [contrast.normalize_contrast(plane, limits=limits, **options) for plane in block.values]
-    )
+        made = [
+            contrast.normalize_to_uint16(plane, radius_px=radius_px, floor=floor)
+            for plane in block.values
+        ]
+    else:
+        made = [
+            contrast.normalize_contrast(plane, radius_px=radius_px, floor=floor, limits=limits)
+            for plane in block.values
+        ]
+    return np.stack(made)

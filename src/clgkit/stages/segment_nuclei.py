@@ -156,7 +156,7 @@ def _places(seeds: Volume) -> npt.NDArray[np.int64]:
 def _index(structure: Volume, size: dict[str, Any]) -> npt.NDArray[np.float64]:
     """Return the index that coordinate 0 would have."""
     starts = [float(structure.coords[dim].values[0]) for dim in "zyx"]
-    return -np.array(starts) / np.array(size["voxel_um"])
+    return np.asarray(-np.array(starts) / np.array(size["voxel_um"]), np.float64)
 
 
 def _grow(
