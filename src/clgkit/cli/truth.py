@@ -15,7 +15,6 @@ from clgkit.cli.fishfiles import LABELS, TRUTH
 from clgkit.pipeline import nouns
 from clgkit.stages import STAGES
 from clgkit.stages.build_network import build_network
-from clgkit.stages.compute_dff import compute_dff
 from clgkit.stages.denoise_traces import denoise_traces
 
 if TYPE_CHECKING:
@@ -127,15 +126,18 @@ def _plane_error(run: Run, truth: dict[str, npt.NDArray[Any]]) -> int:
 def _ideal_network(
     run: Run, truth: dict[str, npt.NDArray[Any]], there: npt.NDArray[Any]
 ) -> Network:
-    """Return the graph of the noise-free traces, by the settings of the run."""
-    measured = nouns.load(run.store.result("merge_planes"), "fluorescence")
+    """Return the graph of the noise-free traces, by the settings of the run.
+
+    Their dF/F is exact (the lowest value of a noise-free trace is its baseline): the
+    baseline of the stage rests on the noise, and here there is none.
+    """
+    traces = truth["fluorescence"][there - 1].astype(np.float64)
     ideal = xr.DataArray(
-        truth["fluorescence"][there - 1].astype(np.float32),
+        traces / traces.min(axis=1, keepdims=True) - 1,
         dims=("neuron", "time"),
-        coords={"nucleus": ("neuron", there), "time": measured.coords["time"]},
+        coords={"nucleus": ("neuron", there)},
     )
-    dff = compute_dff(ideal, run.settings["compute_dff"]).dff
-    scores = denoise_traces(dff, run.settings["denoise_traces"]).scores
+    scores = denoise_traces(ideal, run.settings["denoise_traces"]).scores
     return build_network(scores, run.settings["build_network"]).network
 
 

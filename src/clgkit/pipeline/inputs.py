@@ -89,9 +89,7 @@ class RawInputs:
             trim=given.trim,
         )
         movie: Movie = io.as_movie(image, rate_hz=given.rate_hz, voxel_um=given.voxel_um)
-        n_named = movie.sizes["z"] + len(image.missing)
-        present = np.setdiff1d(np.arange(n_named, dtype=np.int32), image.missing)
-        movie.coords["plane"] = ("z", present)
+        movie.coords["plane"] = ("z", planes_of(image, movie.sizes["z"]))
         return movie
 
     @cached_property
@@ -113,10 +111,7 @@ class RawInputs:
     def plane_map(self) -> xr.DataArray:
         """Slice of each functional plane, as the plane map file says; -1 where it is silent."""
         mapping = io.read_planemap(self._path("plane_map"), n_slices=self.structure.sizes["z"])
-        known = dict(zip(mapping.plane.tolist(), mapping.slice.tolist(), strict=True))
-        planes = self.function.coords["plane"].values
-        slices = np.array([known.get(int(plane), -1) for plane in planes], np.int32)
-        return xr.DataArray(slices, dims=("z",), name="plane_map")
+        return slices_given(mapping, self.function.coords["plane"].values)
 
     def _check_plane_map(self) -> None:
         if (self.plane_map.values < 0).all():
@@ -161,6 +156,19 @@ class RawInputs:
                     code="E_NOISE",
                 )
         return warnings
+
+
+def planes_of(image: io.Image, n_planes: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the functional index (from 0) of each plane that an image holds."""
+    numbers = np.arange(n_planes + len(image.missing))
+    return np.setdiff1d(numbers, image.missing).astype(np.int64)
+
+
+def slices_given(mapping: io.PlaneMap, planes: np.ndarray[Any, np.dtype[np.int64]]) -> xr.DataArray:
+    """Return the slice (z,) that a plane map gives each plane, -1 where it is silent."""
+    known = dict(zip(mapping.plane.tolist(), mapping.slice.tolist(), strict=True))
+    slices = np.array([known.get(int(plane), -1) for plane in planes], np.int32)
+    return xr.DataArray(slices, dims=("z",), name="plane_map")
 
 
 def mean_plane(movie: Movie) -> np.ndarray[Any, np.dtype[np.float64]]:

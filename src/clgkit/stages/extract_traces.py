@@ -116,7 +116,7 @@ def _plane_labels(
     if chosen < 0:
         return np.zeros((1, *shape), np.uint32)
     offset = np.zeros(2)
-    if params.use_offset:
+    if params.use_offset and "shift_y_px" in planes.coords:
         offset = np.array([planes.coords[f"shift_{axis}_px"].values[0] for axis in "yx"])
     mapping = registration.plane_to_slice(offset, pixel_ratio=ratio)
     warped = registration.warp_labels(labels.isel(z=chosen).values, mapping, shape=shape)

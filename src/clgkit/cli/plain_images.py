@@ -1,0 +1,321 @@
+"""Stages on image files: ``normalize-contrast`` to ``extract-traces``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from clgkit import fsio, io
+from clgkit.cli.init import Spacing
+from clgkit.cli.plain import FILES, stage_command
+from clgkit.data import rate_hz, voxel_um
+from clgkit.errors import DataError
+from clgkit.workspace import failed_planes
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from clgkit.data import Labels, Movie, Volume
+    from clgkit.workspace import Workspace
+
+UNIT = (1.0, 1.0, 1.0)
+
+
+def image_options(prefix: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options that say what an image file does not: axes, voxel size, dataset, channel."""
+    dash = f"{prefix}-" if prefix else ""
+    under = f"{prefix}_" if prefix else ""
+    of = f" of the {prefix}" if prefix else ""
+    options = [
+        click.option(f"--{dash}axes", f"{under}axes", help=f'Order of the axes{of}, "tzyx" or so.'),
+        click.option(
+            f"--{dash}voxel-um", f"{under}voxel", type=Spacing(), help=f"Voxel size{of} in um."
+        ),
+        click.option(f"--{dash}dataset", f"{under}dataset", help=f"Array{of} in an HDF5 file."),
+        click.option(f"--{dash}channel", f"{under}channel", help=f"Channel{of}, number or name."),
+    ]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def open_image(path: Path, given: dict[str, Any], prefix: str = "") -> io.Image:
+    """Open an image file with the options of `image_options`."""
+    channel = given[f"{prefix}channel"]
+    return io.open_image(
+        path,
+        axes=given[f"{prefix}axes"],
+        dataset=given[f"{prefix}dataset"],
+        channel=int(channel) if channel is not None and channel.isdigit() else channel,
+    )
+
+
+def spacing(image: io.Image, given: Any, *, needed: bool) -> Any:
+    """Return the voxel size, or 1 um where it is not known and does not matter."""
+    if given is not None or needed or (image.voxel_um and None not in image.voxel_um):
+        return given
+    return UNIT
+
+
+def movie_of(path: Path, given: dict[str, Any], *, needed: bool) -> Movie:
+    """Open a movie; rate and voxel size default to 1 where they do not matter."""
+    image = open_image(path, given)
+    rate = given["rate_hz"]
+    if rate is None and image.rate_hz is None and not needed:
+        rate = 1.0
+    voxel = spacing(image, given["voxel"], needed=needed)
+    movie: Movie = io.as_movie(image, rate_hz=rate, voxel_um=voxel)
+    return movie
+
+
+def write_image(path: Path, array: xr.DataArray) -> None:
+    """Write a result as ``.tif`` (frame by frame) or ``.npy``."""
+    axes = "".join({"time": "t"}.get(str(dim), str(dim)) for dim in array.dims)
+    if path.suffix.lower() in {".tif", ".tiff"}:
+        rate = rate_hz(array) if "t" in axes else None
+        io.write_tiff(path, _Lazy(array), axes=axes, voxel_um=voxel_um(array), rate_hz=rate)
+    elif path.suffix == ".npy":
+        values = array.values
+        fsio.publish(path, lambda p: np.save(p, values), lambda p: np.load(p, mmap_mode="r"))
+    else:
+        raise DataError(
+            f"{path.name}: images are written as .tif or .npy; choose one of these endings.",
+            code="E_PATH",
+        )
+
+
+class _Lazy:
+    """A labelled array as pixels to be read part by part."""
+
+    def __init__(self, array: xr.DataArray) -> None:
+        self.array = array
+        self.shape = tuple(array.shape)
+        self.dtype = array.dtype
+
+    def __getitem__(self, key: tuple[slice, ...]) -> Any:
+        return self.array[key].values
+
+
+def report_lost(array: xr.DataArray) -> None:
+    """Say which planes were lost."""
+    for plane, why in failed_planes(array).items():
+        click.echo(f"warning: plane {plane} was left out: {why}", err=True)
+
+
+@stage_command(
+    "normalize_contrast",
+    """
+clg normalize-contrast in.tif out.tif
+clg normalize-contrast stack.tif even.tif --axes zyx --radius-px 15
+clg normalize-contrast stack.h5 even.tif --dataset raw --axes zyx --compat clg
+""",
+)
+@click.argument("structure", type=FILES)
+@click.argument("output", type=FILES)
+@image_options()
+def normalize_contrast(
+    structure: Path, output: Path, *, params: Any, workspace: Workspace, **given: Any
+) -> None:
+    """Even out brightness and contrast of the stack STRUCTURE and write it to OUTPUT."""
+    from clgkit.stages.normalize_contrast import normalize_contrast as stage
+
+    write_image(output, stage(volume_of(structure, given), params, workspace=workspace).normalized)
+    click.echo(f"Wrote {output}.")
+
+
+def volume_of(
+    path: Path, given: dict[str, Any], prefix: str = "", *, needed: bool = False
+) -> Volume:
+    """Open a volume; its voxel size defaults to 1 where it does not matter."""
+    image = open_image(path, given, prefix)
+    voxel = spacing(image, given[f"{prefix}voxel"], needed=needed)
+    volume: Volume = io.as_volume(image, voxel_um=voxel)
+    return volume
+
+
+@stage_command(
+    "segment_nuclei",
+    """
+clg segment-nuclei stack.tif labels.tif --axes zyx --voxel-um 1,0.4,0.4
+clg segment-nuclei stack.h5 labels.tif --dataset raw --axes zyx
+    --voxel-um 0.28,0.13,0.13 --diameter-um 2.6 --elongation 1
+""",
+)
+@click.argument("structure", type=FILES)
+@click.argument("output", type=FILES)
+@image_options()
+def segment_nuclei(
+    structure: Path, output: Path, *, params: Any, workspace: Workspace, **given: Any
+) -> None:
+    """Give every nucleus of the stack STRUCTURE a number and write the labels to OUTPUT."""
+    from clgkit.stages.segment_nuclei import segment_nuclei as stage
+
+    made = stage(volume_of(structure, given, needed=True), params, workspace=workspace)
+    write_image(output, made.labels)
+    click.echo(f"Wrote {output}: {made.summary['n_seeds']} nuclei.")
+
+
+@stage_command(
+    "correct_motion",
+    """
+clg correct-motion movie.tif out.tif
+clg correct-motion movie.tif out.tif --axes tyx --max-shift-px 8 --shifts shifts.csv
+clg correct-motion folder_of_planes out.tif
+""",
+)
+@click.argument("movie", type=FILES)
+@click.argument("output", type=FILES)
+@click.option("--shifts", type=FILES, help="Write the shifts to this CSV file.")
+@click.option("--template", type=FILES, help="Write the template to this image file.")
+@click.option("--rate-hz", type=float, help="Volumes per second.")
+@image_options()
+def correct_motion(
+    movie: Path,
+    output: Path,
+    *,
+    shifts: Path | None,
+    template: Path | None,
+    params: Any,
+    workspace: Workspace,
+    **given: Any,
+) -> None:
+    """Undo the motion of every frame of MOVIE and write the movie to OUTPUT."""
+    from clgkit.stages.correct_motion import correct_motion as stage
+
+    made = stage(movie_of(movie, given, needed=False), params, workspace=workspace)
+    report_lost(made.corrected)
+    write_image(output, made.corrected)
+    if template is not None:
+        write_image(template, made.template)
+    if shifts is not None:
+        time, plane = np.indices(made.bad_frames.shape)
+        columns = {
+            "frame": time.ravel(),
+            "plane": plane.ravel(),
+            "shift_y_px": made.shifts.values[..., 0].ravel(),
+            "shift_x_px": made.shifts.values[..., 1].ravel(),
+            "agreement": made.agreement.values.ravel(),
+            "bad_frame": made.bad_frames.values.ravel(),
+        }
+        io.write_csv(shifts, columns)
+    click.echo(f"Wrote {output}.")
+
+
+@stage_command(
+    "align_planes",
+    """
+clg align-planes template.tif stack.tif planes.txt
+    --voxel-um 6,0.8,0.8 --structure-voxel-um 1,0.4,0.4
+clg align-planes movie.tif stack.tif planes.txt --scores scores.csv
+""",
+)
+@click.argument("function", type=FILES)
+@click.argument("structure", type=FILES)
+@click.argument("output", type=FILES)
+@click.option("--scores", type=FILES, help="Write score, confidence and offset to this CSV file.")
+@click.option("--plane-map", type=FILES, help="Slices that are known already, lines like 2-85.")
+@click.option("--rate-hz", type=float, help="Volumes per second, of a movie.")
+@image_options()
+@image_options("structure")
+def align_planes(
+    function: Path,
+    structure: Path,
+    output: Path,
+    *,
+    scores: Path | None,
+    plane_map: Path | None,
+    params: Any,
+    workspace: Workspace,
+    **given: Any,
+) -> None:
+    """Find the slice of the stack STRUCTURE that each plane of FUNCTION shows.
+
+    FUNCTION is a stack of templates (one mean image per plane) or a movie, whose time
+    average is taken.  OUTPUT is a plane map: lines such as 2-85, counted from 1.
+    """
+    from clgkit.pipeline.inputs import planes_of, slices_given, time_average
+    from clgkit.stages.align_planes import align_planes as stage
+
+    stack = volume_of(structure, given, "structure_", needed=True)
+    image = open_image(function, given)
+    if "t" in image.axes:
+        template = time_average(movie_of(function, given, needed=True))
+    else:
+        template = io.as_volume(image, voxel_um=given["voxel"])
+    numbers = planes_of(image, template.sizes["z"])
+    known = None
+    if plane_map is not None:
+        known = slices_given(io.read_planemap(plane_map, n_slices=stack.sizes["z"]), numbers)
+    made = stage(template, stack, known, params, workspace=workspace)
+    planes = made.planes
+    io.write_planemap(output, io.PlaneMap(numbers, planes.values.astype(np.int64)))
+    if scores is not None:
+        columns = {name: planes.coords[name].values for name in ("score", "confidence")}
+        columns |= {name: planes.coords[name].values for name in ("shift_y_px", "shift_x_px")}
+        io.write_csv(scores, {"plane": numbers + 1, "slice": planes.values + 1, **columns})
+    click.echo(f"Wrote {output}.")
+
+
+@stage_command(
+    "extract_traces",
+    """
+clg extract-traces corrected.tif labels.tif planes.txt CellTrace_before_calibration.h5
+clg extract-traces movie.tif labels.tif planes.txt before.mat --rate-hz 2
+    --voxel-um 6,0.8,0.8 --labels-voxel-um 1,0.4,0.4
+""",
+)
+@click.argument("movie", type=FILES)
+@click.argument("labels", type=FILES)
+@click.argument("planes", type=FILES)
+@click.argument("output", type=FILES)
+@click.option("--rate-hz", type=float, help="Volumes per second.")
+@image_options()
+@image_options("labels")
+def extract_traces(
+    movie: Path,
+    labels: Path,
+    planes: Path,
+    output: Path,
+    *,
+    params: Any,
+    workspace: Workspace,
+    **given: Any,
+) -> None:
+    """Average the pixels of each nucleus of LABELS on each plane of MOVIE.
+
+    PLANES is a plane map (lines such as 2-85).  OUTPUT (.h5, .mat or .npz) holds trace,
+    pos (slice, y, x), nucIndex and nucArea, one row per nucleus and plane.
+    """
+    from clgkit.pipeline.inputs import planes_of, slices_given
+    from clgkit.stages.extract_traces import extract_traces as stage
+
+    image = open_image(movie, given)
+    frames = movie_of(movie, given, needed=True)
+    nuclei = labels_of(labels, given)
+    numbers = planes_of(image, frames.sizes["z"])
+    chosen = slices_given(io.read_planemap(planes, n_slices=nuclei.sizes["z"]), numbers)
+    rois = stage(frames, nuclei, chosen, params, workspace=workspace).rois
+    columns = [rois.coords[name].values for name in ("slice", "y_px", "x_px")]
+    bundle = io.TraceBundle(
+        rois.values,
+        np.column_stack(columns).astype(np.float64),
+        rois.coords["nucleus"].values,
+        rois.coords["area_px"].values,
+    )
+    io.write_traces(output, bundle)
+    click.echo(f"Wrote {output}: {len(bundle.trace)} rois.")
+
+
+def labels_of(path: Path, given: dict[str, Any]) -> Labels:
+    """Open labels."""
+    image = open_image(path, given, "labels_")
+    labels: Labels = io.as_labels(image, voxel_um=given["labels_voxel"])
+    return labels
