@@ -1,0 +1,165 @@
+"""Planes find their slices, though one shows rings and the other disks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from scipy import ndimage, special
+
+from clgkit.registration import (
+    match_planes,
+    plane_to_slice,
+    score_planes,
+    warp_image,
+    warp_labels,
+)
+
+N_SLICES, SIDE = 24, 128
+TRUE_SLICES = np.array([4, 9, 13, 19])
+TRUE_SHIFT_PX = np.array([[3.2, -4.5], [0.0, 0.0], [-6.3, 2.8], [1.5, 5.1]])
+
+
+class Anatomy(NamedTuple):
+    planes: np.ndarray
+    """(P, 128, 128) rings, functional pixels."""
+    stack: np.ndarray
+    """(24, 256, 256) disks, structural pixels."""
+
+
+def draw(
+    z: float, cells: np.ndarray, *, rings: bool, scale: float, offset_px: np.ndarray
+) -> np.ndarray:
+    """Draw the cells cut at depth z; offsets in functional pixels, `scale` pixels per one."""
+    side = int(SIDE * scale)
+    image = np.full((side, side), 0.2)
+    for depth, y, x, radius, light in cells:
+        inner = radius**2 - (1.6 * (depth - z)) ** 2
+        center = np.array([y, x]) + offset_px
+        first = np.maximum((center - 8) * scale, 0).astype(int)
+        last = np.maximum((center + 8) * scale, 0).astype(int)
+        box = image[first[0] : last[0], first[1] : last[1]]
+        if inner <= 0.5 or not box.size:
+            continue
+        grid = (np.indices(box.shape) + 0.5 + first[:, np.newaxis, np.newaxis]) / scale
+        distance = np.hypot(grid[0] - center[0], grid[1] - center[1])
+        cut = np.sqrt(inner)
+        disk = special.expit((cut - distance) / 0.4)
+        box += light * (special.expit((cut + 1.8 - distance) / 0.4) - disk if rings else disk)
+    return ndimage.gaussian_filter(image, 0.8 * scale)
+
+
+@pytest.fixture(scope="module")
+def anatomy() -> Anatomy:
+    rng = np.random.default_rng(0)
+    cells = np.column_stack(
+        [
+            rng.uniform(-2, N_SLICES + 2, 900),
+            rng.uniform(-8, SIDE + 8, (900, 2)),
+            rng.uniform(2.8, 3.6, 900),
+            rng.lognormal(-0.2, 0.4, 900),
+        ]
+    )
+    still = np.zeros(2)
+    stack = np.array(
+        [draw(z, cells, rings=False, scale=2, offset_px=still) for z in range(N_SLICES)]
+    )
+    planes = np.array(
+        [
+            draw(z, cells[rng.random(900) > 0.1], rings=True, scale=1, offset_px=shift)
+            for z, shift in zip(TRUE_SLICES, TRUE_SHIFT_PX, strict=True)
+        ]
+    )
+    return Anatomy(
+        rng.poisson(60 * planes + 3).astype(np.uint16),
+        rng.poisson(60 * stack + 3).astype(np.uint16),
+    )
+
+
+@pytest.mark.parametrize("order", ["rising", "free"])
+def test_every_plane_finds_its_slice(anatomy: Anatomy, order: str) -> None:
+    match = match_planes(anatomy.planes, iter(anatomy.stack), pixel_ratio=(2, 2), order=order)
+
+    np.testing.assert_allclose(match.slice_index, TRUE_SLICES, atol=1)
+    np.testing.assert_allclose(match.position, TRUE_SLICES, atol=1)
+    # Half a nucleus radius; rings pull plain correlation off by a whole one.
+    assert np.abs(match.shift_px - TRUE_SHIFT_PX).max() < 1.5
+    assert (match.score > match.second_score).all()
+    assert (match.confidence > 0.5).all()
+    assert match.scores.shape == (4, N_SLICES)
+
+
+def test_planes_in_opposite_order_are_found(anatomy: Anatomy) -> None:
+    match = match_planes(anatomy.planes[::-1], anatomy.stack, pixel_ratio=(2, 2), order="falling")
+    np.testing.assert_allclose(match.slice_index, TRUE_SLICES[::-1], atol=1)
+
+
+def test_a_known_step_helps_a_plane_without_structure(anatomy: Anatomy) -> None:
+    planes = anatomy.planes.astype(np.float32)
+    planes[1] = 5
+    match = match_planes(planes, anatomy.stack, pixel_ratio=(2, 2), slices_per_plane=5)
+
+    assert np.isnan(match.score[1])
+    assert match.slice_index[0] < match.slice_index[1] < match.slice_index[2]
+    np.testing.assert_allclose(match.slice_index, TRUE_SLICES, atol=1)
+
+
+def test_a_given_map_is_scored_as_the_search_scores_it(anatomy: Anatomy) -> None:
+    match = match_planes(anatomy.planes, anatomy.stack, pixel_ratio=(2, 2))
+    given = score_planes(anatomy.planes, anatomy.stack[match.slice_index], pixel_ratio=(2, 2))
+    wrong = score_planes(anatomy.planes, anatomy.stack[match.slice_index[::-1]], pixel_ratio=(2, 2))
+
+    np.testing.assert_array_equal(given.score, match.score)
+    np.testing.assert_array_equal(given.shift_px, match.shift_px)
+    assert (wrong.score < given.score).all()
+
+
+def test_labels_come_to_the_plane() -> None:
+    labels = np.zeros((40, 40), np.uint32)
+    labels[20:24, 10:14] = 70_000
+    mapping = plane_to_slice(np.array([2.0, -1.0]), pixel_ratio=(2, 2))
+    warped = warp_labels(labels, mapping, shape=(20, 20))
+
+    # Structural pixels 20-23 are functional 10-11; moved by 2 they are 12-13.
+    assert np.argwhere(warped == 70_000).tolist() == [[12, 4], [12, 5], [13, 4], [13, 5]]
+
+
+def test_halving_pixels_averages_them() -> None:
+    image = np.random.default_rng(0).normal(size=(8, 8))
+    halved = warp_image(image, plane_to_slice(np.zeros(2), pixel_ratio=(2, 2)), shape=(4, 4))
+
+    np.testing.assert_allclose(halved, image.reshape(4, 2, 4, 2).mean(axis=(1, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("pixel_ratio", [(1.0, 1.0), (4.0, 4.0), (1.37, 0.8)])
+def test_any_pixel_ratio_is_read(anatomy: Anatomy, pixel_ratio: tuple[float, float]) -> None:
+    scores = score_planes(anatomy.planes[:1], anatomy.stack[:1], pixel_ratio=pixel_ratio)
+    assert np.isfinite(scores.score).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"order": "sideways"}, "order must be"),
+        ({"pixel_ratio": (0, 1)}, "pixel_ratio must be positive"),
+    ],
+)
+def test_nonsense_is_refused(anatomy: Anatomy, options: dict, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        match_planes(anatomy.planes, anatomy.stack[:4], **options)
+
+
+def test_wrong_numbers_of_slices_are_refused(anatomy: Anatomy) -> None:
+    with pytest.raises(ValueError, match="cannot take"):
+        match_planes(anatomy.planes, anatomy.stack[:3])
+    with pytest.raises(ValueError, match="no slices"):
+        match_planes(anatomy.planes, [])
+    with pytest.raises(ValueError, match="one slice per plane"):
+        score_planes(anatomy.planes, anatomy.stack[:3])
+    with pytest.raises(ValueError, match="more slices"):
+        score_planes(anatomy.planes, anatomy.stack[:5])
+    with pytest.raises(ValueError, match="expected planes"):
+        match_planes(anatomy.planes[0], anatomy.stack)
+    with pytest.raises(ValueError, match="expected a slice"):
+        score_planes(anatomy.planes[:1], anatomy.stack[np.newaxis])
