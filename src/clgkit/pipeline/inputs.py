@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EDGE_BYTES = 1 << 20
 SAMPLE = 25
+SLICES = 8
 
 
 def fingerprint(path: Path) -> str:
@@ -143,9 +144,11 @@ class RawInputs:
             self._check_plane_map()
         images = {
             "function": mean_plane(self.function),
-            "structure": middle_slice(self.structure),
+            "structure": some_slices(self.structure),
         }
         for name, image in images.items():
+            if np.ptp(image) == 0:
+                continue  # blank, but not noise
             agreement = neighbour_correlation(image)
             if agreement < NOISE_LEVEL and not self.settings[name].ignore_noise:
                 raise DataError(
@@ -178,9 +181,11 @@ def mean_plane(movie: Movie) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.asarray(np.mean(frames, axis=0, dtype=np.float64))
 
 
-def middle_slice(volume: Volume) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the slice in the middle of a stack."""
-    return np.asarray(volume.isel(z=volume.sizes["z"] // 2).values, np.float64)
+def some_slices(volume: Volume) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a few slices (n, y, x), evenly spread over a stack."""
+    step = max(1, volume.sizes["z"] // SLICES)
+    slices = volume.isel(z=slice(step // 2, None, step)).values
+    return np.asarray(slices, np.float64)
 
 
 def time_average(movie: Movie) -> Volume:

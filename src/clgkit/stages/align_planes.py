@@ -26,6 +26,8 @@ class AlignPlanes(Params):
     """Larger offsets within a plane are not looked for, in functional pixels."""
     order: Literal["rising", "falling", "free"] = "rising"
     """Planes follow the order of the slices, the opposite order, or none."""
+    use_spacing: bool = True
+    """Expect neighbouring planes as far apart as their voxel size along z says."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Planes whose best slice correlates less are reported as doubtful."""
 
@@ -93,12 +95,23 @@ def align_planes(
             pixel_ratio=(ratio[0], ratio[1]),
             max_shift_px=params.max_shift_px,
             order=params.order,
+            slices_per_plane=_spacing(template, structure, usable) if params.use_spacing else None,
         )
         match = _obey(
             match, template.values[usable], structure, given[usable], (ratio[0], ratio[1])
         )
     _warn(match, usable, given, params)
     return _labelled(match, template, usable, given)
+
+
+def _spacing(template: Volume, structure: Volume, usable: npt.NDArray[np.int64]) -> float | None:
+    """Return slices per plane, or None if planes are missing in between."""
+    numbers = usable
+    if "plane" in template.coords:
+        numbers = template.coords["plane"].values[usable]
+    if len(usable) < 2 or np.any(np.diff(numbers) != 1):
+        return None
+    return voxel_um(template)[0] / voxel_um(structure)[0]
 
 
 def _obey(
