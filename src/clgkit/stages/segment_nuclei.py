@@ -27,13 +27,13 @@ class SegmentNuclei(Params):
 
     diameter_um: PositiveFloat = 6.0
     """Lateral diameter of a nucleus in micrometres."""
-    elongation: PositiveFloat = 1.7
+    elongation: PositiveFloat = 2.0
     """How many times longer than wide the optics make a nucleus along z."""
     noise_factor: PositiveFloat = 5.5
     """A seed's response must exceed that of pure noise this many times."""
     peak_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """A seed's response must exceed this share of the strong ones."""
-    height_share: Annotated[float, Field(gt=0, lt=1)] = 0.35
+    height_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """A nucleus ends where its brightness falls to this share of its own maximum."""
     min_volume_share: Annotated[float, Field(ge=0, lt=1)] = 0.12
     """Objects smaller than this share of a nucleus of the given diameter are dropped."""
