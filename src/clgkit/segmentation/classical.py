@@ -12,11 +12,10 @@ not depend on the tiling, bit for bit: every rule looks no further than that.
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from clgkit.segmentation.basins import (
     ascent_parents,
@@ -26,6 +25,23 @@ from clgkit.segmentation.basins import (
     keep_pieces,
     label_basins,
     summits,
+)
+from clgkit.segmentation.blobs import (
+    SEED_SIGMA,
+    Float32,
+    Int64,
+    Size,
+    as_tile,
+    blob_response,
+    blurred,
+    centre_of,
+    flat_index,
+    kernel_radius,
+    least_bend,
+    noise_gain,
+    noise_level,
+    peak_box,
+    size_px,
 )
 from clgkit.segmentation.tidy import relabel
 from clgkit.segmentation.tiles import Tile, plan_tiles
@@ -42,20 +58,13 @@ __all__ = [
     "segment_classical",
 ]
 
-Float32: TypeAlias = npt.NDArray[np.float32]
-Int64: TypeAlias = npt.NDArray[np.int64]
 UInt32: TypeAlias = npt.NDArray[np.uint32]
-Size: TypeAlias = float | tuple[float, float, float]
 
-SEED_SIGMA = 0.25  # of the diameter: the blob filter's smoothing
 SHAPE_SIGMA = 0.12  # of the diameter: the smoothing under the half-height cut
-TRUNCATE = 3.0  # sigmas after which a Gaussian is cut off
-EDGE: Literal["nearest", "reflect"] = "reflect"  # how Gaussians see the faces of the volume
 LEAST_BEND = 0.05  # share of the response that each axis must give at a seed
 REACH = 0.6  # of the diameter: how far from its seed a nucleus may extend
 BACKGROUND_REACH = 1.0  # of the diameter: half the box that gives the local background
 BACKGROUND_RANK = 0.05  # quantile of that box
-SMALLEST_PX, LARGEST_PX = 4.0, 40.0  # lateral diameters this method can see
 SAMPLES = 4_000_000  # voxels that the global statistics are taken from, at most
 
 
@@ -79,12 +88,12 @@ class Seeds(NamedTuple):
 
 def halo_voxels(*, voxel_um: tuple[float, float, float], diameter_um: Size) -> tuple[int, int, int]:
     """Return the margin (z, y, x) in voxels that a tile needs for every step (2.2 diameters)."""
-    size = _size_px(voxel_um, diameter_um)
-    blur = np.array([_radius(SEED_SIGMA * s) for s in size]) + 1
-    shape = np.array([_radius(SHAPE_SIGMA * s) for s in size])
+    size = size_px(voxel_um, diameter_um)
+    blur = np.array([kernel_radius(SEED_SIGMA * s) for s in size]) + 1
+    shape = np.array([kernel_radius(SHAPE_SIGMA * s) for s in size])
     ball = np.ceil(REACH * size).astype(int)
     margin = np.maximum(
-        2 * ball + blur + _box(size) + 1,
+        2 * ball + blur + peak_box(size) + 1,
         ball + np.ceil(BACKGROUND_REACH * size).astype(int) + shape + 1,
     )
     z, y, x = (int(m) for m in margin)
@@ -117,8 +126,8 @@ def seed_statistics(
     where
         The tile's place; None: the tile is the whole volume.
     """
-    tile = _checked(tile)
-    size = _size_px(voxel_um, diameter_um)
+    tile = as_tile(tile)
+    size = size_px(voxel_um, diameter_um)
     inner = where.inner if where else tuple(slice(0, n) for n in tile.shape)
     origin = where.origin if where else (0, 0, 0)
     lattice = tuple(
@@ -128,7 +137,7 @@ def seed_statistics(
     z, y, x = lattice
     columns = np.arange(x.start, x.stop, stride)
     partners = np.where(columns + 1 < tile.shape[2], columns + 1, columns - 1)
-    responses = _response(tile, size)[lattice]
+    responses = blob_response(tile, size)[lattice]
     steps = np.abs(tile[z, y][..., partners] - tile[lattice])
     # Where nothing at all changes, as in blank slices, there is no noise to measure.
     return SeedStatistics(steps[responses != 0], responses.ravel())
@@ -168,9 +177,9 @@ def seed_threshold(
     parts = list(statistics)
     steps = np.concatenate([part.steps for part in parts] or [np.empty(0, np.float32)])
     responses = np.concatenate([part.responses for part in parts] or [np.empty(0, np.float32)])
-    noise = _noise(steps)
+    noise = noise_level(steps)
     peak = float(np.percentile(responses, 99.5)) if responses.size else 0.0
-    gain = float(_noise_gain(_centre(shape), shape, _size_px(voxel_um, diameter_um))[0])
+    gain = float(noise_gain(centre_of(shape), shape, size_px(voxel_um, diameter_um))[0])
     return max(noise_factor * noise * gain, peak_share * peak, 0.0)
 
 
@@ -198,21 +207,19 @@ def find_seeds(
     -----
     Seeds in the halo depend on where the tile ends; keep those in the core.
     """
-    tile = _checked(tile)
-    size = _size_px(voxel_um, diameter_um)
-    smooth = _smooth(tile, SEED_SIGMA * size)
+    tile = as_tile(tile)
+    size = size_px(voxel_um, diameter_um)
+    smooth = blurred(tile, SEED_SIGMA * size)
     weights = ((SEED_SIGMA * size) ** 2).astype(np.float32)
     response = bump_response(smooth, weights)
-    parents = ascent_parents(response, _box(size)).reshape(tile.shape)
+    parents = ascent_parents(response, peak_box(size)).reshape(tile.shape)
     own = np.arange(parents.size, dtype=np.int32).reshape(parents.shape)
     places = np.argwhere((parents == own) & (response > threshold)).astype(np.int64)
     values = response[tuple(places.T)]
-    gain = _noise_gain(places, tile.shape, size) / _noise_gain(
-        _centre(tile.shape), tile.shape, size
+    gain = noise_gain(places, tile.shape, size) / noise_gain(
+        centre_of(tile.shape), tile.shape, size
     )
-    good = (values > threshold * gain) & (
-        _least_bend(smooth, places, weights) > LEAST_BEND * values
-    )
+    good = (values > threshold * gain) & (least_bend(smooth, places, weights) > LEAST_BEND * values)
     return Seeds(places[good], values[good])
 
 
@@ -249,18 +256,18 @@ def grow_nuclei(
     (Z, Y, X) uint32
         Every id is one 6-connected piece.  Right in the core; in the halo labels are incomplete.
     """
-    tile = _checked(tile)
-    size = _size_px(voxel_um, diameter_um)
+    tile = as_tile(tile)
+    size = size_px(voxel_um, diameter_um)
     places = np.asarray(seeds, np.int64).reshape(-1, 3)
     ids = np.asarray(seed_ids, np.uint32)
     if len(ids) != len(places):
         raise ValueError(f"{len(places)} seeds need as many ids; found {len(ids)}")
     if len(places) and ((places < 0).any() or (places >= tile.shape).any()):
         raise ValueError(f"a seed lies outside of the tile of shape {tile.shape}; drop it")
-    flat = _flat(places, tile.shape)
-    parents = ascent_parents(_response(tile, size), _box(size))
+    flat = flat_index(places, tile.shape)
+    parents = ascent_parents(blob_response(tile, size), peak_box(size))
     basins = label_basins(parents, flat, tile.shape, (REACH * size).astype(np.float32))
-    smooth = _smooth(tile, SHAPE_SIGMA * size)
+    smooth = blurred(tile, SHAPE_SIGMA * size)
     reach = np.ceil(BACKGROUND_REACH * size).astype(np.int64)
     low = background_levels(smooth, flat, reach, BACKGROUND_RANK)
     starts = summits(basins, smooth, len(ids))
@@ -398,123 +405,3 @@ def _inside(places: Int64, box: tuple[slice, slice, slice]) -> npt.NDArray[np.bo
     low, high = np.array([part.start for part in box]), np.array([part.stop for part in box])
     inside: npt.NDArray[np.bool_] = np.all((places >= low) & (places < high), axis=1)
     return inside
-
-
-def _size_px(voxel_um: tuple[float, float, float], diameter_um: Size) -> npt.NDArray[np.float64]:
-    """Return the diameter (z, y, x) in voxels, or refuse it."""
-    voxel = np.asarray(voxel_um, float)
-    diameter = np.broadcast_to(np.asarray(diameter_um, float), (3,))
-    if voxel.shape != (3,) or not (np.isfinite(voxel).all() and (voxel > 0).all()):
-        raise ValueError(f"voxel_um needs three positive sizes (z, y, x) in um; found {voxel_um}")
-    if not (np.isfinite(diameter).all() and (diameter > 0).all()):
-        raise ValueError(f"diameter_um needs to be positive, in um; found {diameter_um}")
-    size: npt.NDArray[np.float64] = diameter / voxel
-    if size[1:].min() < SMALLEST_PX or size[1:].max() > LARGEST_PX:
-        raise ValueError(
-            f"a nucleus is {size[1]:.3g} x {size[2]:.3g} pixels across, wanted "
-            f"{SMALLEST_PX:g} to {LARGEST_PX:g}; correct the voxel size or the diameter, or "
-            "resample the stack"
-        )
-    return size
-
-
-def _flat(places: Int64, shape: tuple[int, ...]) -> Int64:
-    flat: Int64 = (places[:, 0] * shape[1] + places[:, 1]) * shape[2] + places[:, 2]
-    return flat
-
-
-def _checked(tile: npt.NDArray[np.generic]) -> Float32:
-    if tile.ndim != 3:
-        raise ValueError(f"a tile has the axes z, y, x; found an array of shape {tile.shape}")
-    if np.iscomplexobj(tile) or tile.dtype.kind not in "uifb":
-        raise TypeError(f"fluorescence is a real number; found dtype {tile.dtype}")
-    values = tile.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise ValueError("the volume holds NaN or infinity; replace those voxels first")
-    return values
-
-
-def _radius(sigma: float) -> int:
-    return int(TRUNCATE * sigma + 0.5)
-
-
-def _box(size: npt.NDArray[np.float64]) -> Int64:
-    """Return half the box in which a seed is the highest voxel."""
-    return np.maximum(np.floor(size / 4), 1).astype(np.int64)
-
-
-def _smooth(tile: Float32, sigma: npt.NDArray[np.float64]) -> Float32:
-    for axis in range(3):
-        if tile.shape[axis] > 1:
-            tile = ndimage.gaussian_filter1d(
-                tile, sigma[axis], axis=axis, mode=EDGE, truncate=TRUNCATE
-            )
-    return tile
-
-
-def _response(tile: Float32, size: npt.NDArray[np.float64]) -> Float32:
-    """Return the scale-normalized negative Laplacian of Gaussian, bright blobs positive."""
-    sigma = SEED_SIGMA * size
-    return bump_response(_smooth(tile, sigma), (sigma**2).astype(np.float32))
-
-
-def _noise(steps: Float32) -> float:
-    """Return the standard deviation of a pixel from absolute differences of neighbours."""
-    low = np.partition(steps, steps.size * 3 // 4)[: steps.size * 3 // 4] if steps.size else steps
-    if low.size == 0:
-        return 0.0
-    # 0.5150 is the mean of the lower three quarters of the absolute value of a unit normal.
-    return float(low.mean(dtype=np.float64)) / (0.5150 * math.sqrt(2))
-
-
-def _noise_gain(
-    places: Int64, shape: tuple[int, ...], size: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Return (n,) standard deviations of the blob response on unit white noise.
-
-    The filter is a sum of three separable terms, so its variance is a sum of products of one
-    number per axis.  Near a face it is larger: the repeated edge averages less.
-    """
-    moments = [_moments(places[:, axis], shape[axis], SEED_SIGMA * size[axis]) for axis in range(3)]
-    variance = np.zeros(len(places))
-    for bent in range(3):
-        for other in range(3):
-            product = np.ones(len(places))
-            for axis in range(3):
-                product *= moments[axis][int(axis == bent) + int(axis == other)]
-            variance += product
-    gain: npt.NDArray[np.float64] = np.sqrt(np.maximum(variance, 0.0))
-    return gain
-
-
-def _moments(at: Int64, length: int, sigma: float) -> npt.NDArray[np.float64]:
-    """Return (3, n) products of one axis: smoothed twice, smoothed and bent, bent twice."""
-    n = min(length, 4 * _radius(sigma) + 5)
-    smooth = np.eye(n)
-    if n > 1:
-        smooth = ndimage.gaussian_filter1d(smooth, sigma, axis=0, mode=EDGE, truncate=TRUNCATE)
-    padded = np.pad(smooth, ((1, 1), (0, 0)), mode="edge")
-    bend = sigma**2 * (2 * smooth - padded[:-2] - padded[2:])
-    products = np.array([(smooth * smooth).sum(1), (smooth * bend).sum(1), (bend * bend).sum(1)])
-    return products[:, np.minimum(np.minimum(at, length - 1 - at), n // 2)]
-
-
-def _centre(shape: tuple[int, ...]) -> Int64:
-    return np.array([[n // 2 for n in shape]], np.int64)
-
-
-def _least_bend(smooth: Float32, places: Int64, weights: Float32) -> Float32:
-    """Return (n,) the smallest of the three terms of the response; edges of tissue have a low one.
-
-    Axes of one voxel do not count.
-    """
-    least = np.full(len(places), np.inf, np.float32)
-    last = np.array(smooth.shape) - 1
-    for axis in np.flatnonzero(last):
-        step = np.eye(3, dtype=np.int64)[axis]
-        before, after = np.maximum(places - step, 0), np.minimum(places + step, last)
-        bend = (
-            2 * smooth[tuple(places.T)] - smooth[tuple(before.T)] - smooth[tuple(after.T)]
-        ) * weights[axis]
-        least = np.minimum(least, bend)
-    return least

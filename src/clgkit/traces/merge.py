@@ -189,12 +189,18 @@ def _merge(
         sums[:] = 0
         weights[:] = 0.0
         for i in range(starts[neuron], starts[neuron + 1]):
-            row = rows[rois[i]]
-            share = weight[i]
-            if share > 0:
-                for t in range(sums.size):
-                    if row[t] == row[t]:
-                        sums[t] += share * row[t]
-                        weights[t] += share
+            if weight[i] > 0:
+                _add_row(rows[rois[i]], weight[i], sums, weights)
         for t in range(sums.size):
             out[neuron, t] = sums[t] / weights[t] if weights[t] > 0 else np.nan
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_row(
+    row: npt.NDArray[Any], share: float, sums: npt.NDArray[Any], weights: npt.NDArray[np.float64]
+) -> None:
+    """Add the finite part of a row to a weighted sum."""
+    for t in range(sums.size):
+        if row[t] == row[t]:  # noqa: PLR0124  (not NaN)
+            sums[t] += share * row[t]
+            weights[t] += share
