@@ -18,8 +18,8 @@ from clgkit.pipeline.cost import measured
 from clgkit.pipeline.estimate import Estimate, estimate
 from clgkit.pipeline.inputs import RawInputs
 from clgkit.pipeline.lock import locked
-from clgkit.pipeline.plan import Step, check_name, make_plan, upstream
-from clgkit.pipeline.store import Manifest, Store
+from clgkit.pipeline.plan import FORCED, Step, check_name, make_plan, upstream
+from clgkit.pipeline.store import Manifest, Store, disk_error
 from clgkit.stages import STAGES, function_of
 from clgkit.workspace import FAILED, Workspace
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clgkit.pipeline.settings import RunSettings
 
 log = logging.getLogger("clgkit.run")
-PACKAGES = ("clgkit", "numpy", "scipy", "numba", "scikit-image", "xarray", "zarr", "tifffile")
+PACKAGES = ("clgkit", "numpy", "scipy", "numba", "xarray", "zarr", "tifffile")
 HEAD_ROOM = 1.1
 
 
@@ -52,10 +52,13 @@ class Selection:
         Stop after this stage.
     force
         Compute these again although they are current.
+    check
+        Compare the checksums of all results first, and mend those that have changed.
     """
 
     until: str | None = None
     force: tuple[str, ...] = ()
+    check: bool = False
 
     def names(self) -> list[str]:
         """Return the chosen stages in order."""
@@ -80,7 +83,13 @@ class Run:
     def plan(self, selection: Selection | None = None) -> list[Step]:
         """Return the steps of the chosen stages, with the state of each; reads no pixels."""
         selection = selection or Selection()
-        steps = make_plan(self.settings, self.raw.keys(), self.store, selection.force)
+        steps = make_plan(
+            self.settings,
+            self.raw.keys(),
+            self.store,
+            force=selection.force,
+            level="full" if selection.check else "quick",
+        )
         chosen = set(selection.names())
         return [step for step in steps if step.name in chosen]
 
@@ -102,6 +111,8 @@ class Run:
             for name in STAGES:
                 self.store.recover(name)
             steps = self.plan(selection)
+            for step in steps:
+                self._prepare(step)
             todo = [step for step in steps if step.state != "current"]
             outcome = Outcome(kept=[step.name for step in steps if step.state == "current"])
             if todo:
@@ -110,6 +121,13 @@ class Run:
             for step in todo:
                 self._attempt(step, workspace, outcome)
         return outcome
+
+    def _prepare(self, step: Step) -> None:
+        """Clear away what a step does not go on with."""
+        if step.state == "damaged":
+            self.store.reopen(step.name)
+        elif step.state == "current" or step.why == FORCED:
+            self.store.discard_partial(step.name)
 
     def _check_disk(self, todo: list[Step]) -> None:
         needed = sum(estimate(step.name, self.raw).disk_mb for step in todo) * HEAD_ROOM
@@ -129,7 +147,9 @@ class Run:
                 return
         try:
             manifest = self._compute(step, workspace)
-        except ClgError as error:
+        except (ClgError, OSError) as caught:
+            folder = self.settings.folder
+            error = caught if isinstance(caught, ClgError) else disk_error(caught, folder)
             outcome.failed[step.name] = error
             log.error(  # noqa: TRY400  (the sentence is for the user; the trace is logged below)
                 "%s failed: %s", step.name, error.message, extra={"code": error.code}
