@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,24 +22,6 @@ if TYPE_CHECKING:
     from clgkit.pipeline.runner import Run
 
 MIN_AREA_PX = 4
-
-
-class Target(NamedTuple):
-    """What the demo must reach."""
-
-    key: str
-    meaning: str
-    low: float
-    high: float
-
-
-TARGETS = (
-    Target("count_error", "neurons found / neurons there - 1", -0.10, 0.10),
-    Target("overcount", "rois before merging / neurons", 1.5, np.inf),
-    Target("nucleus_f1", "F1 of the nuclei, 3-D, IoU 0.5", 0.75, 1),
-    Target("shift_rms_px", "error of the motion, px rms", 0, 0.1),
-    Target("trace_correlation_median", "correlation with the noise-free trace", 0.8, 1),
-)
 
 
 def compare(run: Run, fish: Path) -> dict[str, Any]:
