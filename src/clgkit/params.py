@@ -72,6 +72,6 @@ def _suggestion(location: tuple[int | str, ...], kind: type[BaseModel]) -> str:
 
 def closest(word: str, known: list[str]) -> str | None:
     """Return the known word that looks most like `word`, if any does."""
-    starts = [name for name in known if name.startswith(word)]
+    starts = [name for name in known if word and name.startswith(word)]
     matches = starts or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return matches[0] if matches else None

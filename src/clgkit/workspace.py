@@ -8,111 +8,39 @@ finished already.
 from __future__ import annotations
 
 import itertools
-import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures import ThreadPoolExecutor as Threads
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
-import xarray as xr
+from threadpoolctl import threadpool_limits
 
+from clgkit.blocks import (
+    Array,
+    Block,
+    Output,
+    Region,
+    bytes_per_step,
+    common_size,
+    cut_blocks,
+    region_of,
+    trimmed,
+)
 from clgkit.errors import DataError, ResourceError, as_data_error
 
-Array: TypeAlias = npt.NDArray[Any]
-Region: TypeAlias = tuple[slice, ...]
+if TYPE_CHECKING:
+    import xarray as xr
+
 BlockFunction: TypeAlias = Callable[..., Any]
 FAILED = "failed_planes"
 BLOCK_MB = 48
 COPIES = 4
-
-
-@dataclass(frozen=True)
-class Output:
-    """An array that a stage is going to fill block by block.
-
-    Parameters
-    ----------
-    name
-        The result's name.
-    dims, shape, dtype
-        Of the whole array.
-    coords
-        Name → (dims, values, attributes).
-    attrs
-        Plain values that belong to the array.
-    """
-
-    name: str
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    coords: Mapping[str, tuple[tuple[str, ...], Array, Mapping[str, Any]]] = field(
-        default_factory=dict
-    )
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def fill(self) -> float | int | bool:
-        """What an element holds that no block has written: NaN where there is NaN."""
-        return math.nan if self.dtype.kind == "f" else self.dtype.type(0).item()
-
-    def wrap(self, data: Any, attrs: Mapping[str, Any] | None = None) -> xr.DataArray:
-        """Return `data` labelled as this output."""
-        return xr.DataArray(
-            xr.Variable(self.dims, data),
-            coords={name: (d, v, dict(a)) for name, (d, v, a) in self.coords.items()},
-            name=self.name,
-            attrs={**self.attrs, **(attrs or {})},
-        )
-
-
-def output(
-    name: str,
-    dims: tuple[str, ...],
-    source: xr.DataArray,
-    dtype: npt.DTypeLike = np.float32,
-    **sizes: int,
-) -> Output:
-    """Return an output whose dimensions and coordinates are those of `source`.
-
-    Parameters
-    ----------
-    name
-        The result's name.
-    dims
-        Its dimensions: of `source`, or new ones whose size is given in `sizes`.
-    source
-        Coordinates that span only `dims` are taken over.
-    dtype
-        Of the result.
-    **sizes
-        Length of each new dimension.
-    """
-    shape = tuple(sizes[dim] if dim in sizes else source.sizes[dim] for dim in dims)
-    coords = {
-        str(key): (tuple(str(d) for d in coord.dims), coord.values, dict(coord.attrs))
-        for key, coord in source.coords.items()
-        if set(coord.dims) <= set(dims) - set(sizes)
-    }
-    return Output(name, dims, shape, np.dtype(dtype), coords)
-
-
-class Block(NamedTuple):
-    """One piece of work: what is written (`core`) and what is read (`padded`)."""
-
-    core: dict[str, slice]
-    padded: dict[str, slice]
-
-    def label(self) -> str:
-        """Return a name such as ``z=3:4 time=0:64``."""
-        return " ".join(f"{dim}={s.start}:{s.stop}" for dim, s in self.core.items())
 
 
 class Sink(Protocol):
@@ -278,10 +206,10 @@ class Workspace:
             What the function raised, or `ResourceError` when a worker died.
         """
         sources = source if isinstance(source, tuple) else (source,)
-        sizes = {dim: _size(sources, dim) for dim in split}
+        sizes = {dim: common_size(sources, dim) for dim in split}
         chosen = self.shelf.split(outputs, self._choose(sources, outputs, split, sizes))
         sinks = self.shelf.place(outputs, chosen)
-        blocks = list(_blocks(sizes, chosen, halo or {}))
+        blocks = list(cut_blocks(sizes, chosen, halo or {}))
         done = self.shelf.done(outputs)
         todo = [block for block in blocks if block.label() not in done]
         label = ", ".join(made.name for made in outputs)
@@ -293,7 +221,7 @@ class Workspace:
                 failed[str(packets.plane)] = packets.sentence
             else:
                 for sink, made, packet in zip(sinks, outputs, packets, strict=True):
-                    sink.settle(_region(made, block.core), packet)
+                    sink.settle(region_of(made, block.core), packet)
                 self.shelf.commit(outputs, block, packets)
             self.progress(label, len(blocks) - len(todo) + count, len(blocks))
         return tuple(sink.array(failed) for sink in sinks)
@@ -311,9 +239,9 @@ class Workspace:
         if len(free) > 1:
             raise ValueError(f"only one dimension may be left open, not {', '.join(free)}")
         if free:
-            per_step = sum(_bytes_per_step(a.sizes, a.dtype, fixed, free[0]) for a in sources)
+            per_step = sum(bytes_per_step(a.sizes, a.dtype, fixed, free[0]) for a in sources)
             per_step += sum(
-                _bytes_per_step(dict(zip(o.dims, o.shape, strict=True)), o.dtype, fixed, free[0])
+                bytes_per_step(dict(zip(o.dims, o.shape, strict=True)), o.dtype, fixed, free[0])
                 for o in outputs
             )
             budget = min(BLOCK_MB, self.budget_mb / self.n_workers / COPIES) * 1e6
@@ -363,11 +291,16 @@ class Workspace:
             yield self.executor
         elif self.executor == "processes":
             context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(self.n_workers, mp_context=context) as pool:
+            with ProcessPoolExecutor(self.n_workers, context, _one_thread) as pool:
                 yield pool
         else:
-            with Threads(self.n_workers) as pool:
+            # Libraries that spin up threads of their own would only fight over the processors.
+            with threadpool_limits(1), Threads(self.n_workers) as pool:
                 yield pool
+
+
+def _one_thread() -> None:
+    threadpool_limits(1)
 
 
 def processors() -> int:
@@ -393,11 +326,8 @@ class _Task:
     isolate: str | None
 
     def __call__(self, block: Block) -> Any:
-        pieces = [
-            source.isel({dim: s for dim, s in block.padded.items() if dim in source.dims}).load()
-            for source in self.sources
-        ]
         try:
+            pieces = [self._read(source, block) for source in self.sources]
             with as_data_error(block.label()):
                 made = self.function(*pieces)
         except DataError as error:
@@ -406,9 +336,13 @@ class _Task:
             return _Failure(block.core[self.isolate].start, error.message)
         arrays = made if isinstance(made, tuple) else (made,)
         return [
-            sink.pack(_region(output, block.core), _trimmed(np.asarray(values), output, block))
+            sink.pack(region_of(output, block.core), trimmed(np.asarray(values), output, block))
             for sink, output, values in zip(self.sinks, self.outputs, arrays, strict=True)
         ]
+
+    @staticmethod
+    def _read(source: xr.DataArray, block: Block) -> xr.DataArray:
+        return source.isel({d: s for d, s in block.padded.items() if d in source.dims}).load()
 
 
 def _result(future: Future[Any]) -> Any:
@@ -421,64 +355,6 @@ def _result(future: Future[Any]) -> Any:
             "are kept.",
             code="E_WORKER",
         ) from None
-
-
-def _size(sources: Iterable[xr.DataArray], dim: str) -> int:
-    found = {source.sizes[dim] for source in sources if dim in source.dims}
-    if len(found) != 1:
-        raise ValueError(f"the sources do not agree on the length of {dim!r}: {sorted(found)}")
-    return int(found.pop())
-
-
-def _bytes_per_step(
-    sizes: Mapping[Any, int], dtype: np.dtype[Any], fixed: Mapping[str, int], free: str
-) -> int:
-    if free not in sizes:
-        return 0
-    lengths = [min(n, fixed.get(str(d), n)) for d, n in sizes.items() if d != free]
-    return math.prod(lengths) * dtype.itemsize
-
-
-def _blocks(
-    sizes: Mapping[str, int], split: Mapping[str, int], halo: Mapping[str, int]
-) -> Iterator[Block]:
-    ranges = [
-        [slice(i, min(i + split[dim], n)) for i in range(0, n, split[dim])]
-        for dim, n in sizes.items()
-    ]
-    for cores in itertools.product(*ranges):
-        core = dict(zip(sizes, cores, strict=True))
-        padded = {
-            dim: slice(
-                max(0, s.start - halo.get(dim, 0)), min(sizes[dim], s.stop + halo.get(dim, 0))
-            )
-            for dim, s in core.items()
-        }
-        yield Block(core, padded)
-
-
-def _region(made: Output, core: Mapping[str, slice]) -> Region:
-    return tuple(core.get(dim, slice(0, n)) for dim, n in zip(made.dims, made.shape, strict=True))
-
-
-def _trimmed(values: Array, made: Output, block: Block) -> Array:
-    """Cut the halo off, and make sure that what is left has the promised look."""
-    cut = tuple(
-        slice(
-            block.core[dim].start - block.padded[dim].start,
-            block.core[dim].stop - block.padded[dim].start,
-        )
-        if dim in block.core
-        else slice(None)
-        for dim in made.dims
-    )
-    kept = values[cut]
-    wanted = tuple(s.stop - s.start for s in _region(made, block.core))
-    if kept.shape != wanted:
-        raise TypeError(
-            f"block {block.label()} of {made.name} has shape {kept.shape}, not {wanted}"
-        )
-    return np.ascontiguousarray(kept, dtype=made.dtype)
 
 
 def _failures(failed: Mapping[str, str]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ STAGES: dict[str, Stage] = {
             "corrected": "correct_motion.corrected",
             "labels": "segment_nuclei.labels",
             "planes": "align_planes.planes",
+            "bad_frames": "correct_motion.bad_frames?",
         },
     ),
     "merge_planes": Stage(

@@ -13,6 +13,7 @@ from clgkit import registration
 from clgkit.data import VOLUME, Volume, voxel_um
 from clgkit.errors import DataError, as_data_error
 from clgkit.params import Params
+from clgkit.stages._field_of_view import check_field_of_view
 from clgkit.workspace import Workspace, failed_planes
 
 if TYPE_CHECKING:
@@ -67,39 +68,33 @@ def align_planes(
     PlanesAligned
         ``planes``: (z,) int32 slice of each plane (from 0, -1 for a plane without one), with
         the coordinates ``score`` (correlation), ``confidence`` (what the whole assignment
-        loses if the plane had to lie elsewhere, in standard deviations), ``shift_y_px`` and
-        ``shift_x_px`` (that lay the slice on the plane, in functional pixels) and ``given``
-        (1 where `plane_map` says it).  ``scores``: (z, slice) correlation of every plane with
-        every slice.
+        loses if the plane had to lie elsewhere, in standard deviations; NaN where it could
+        not), ``shift_y_px`` and ``shift_x_px`` (that lay the slice on the plane, in functional
+        pixels) and ``given`` (1 where `plane_map` says it).  ``scores``: (z, slice) correlation
+        of every plane with every slice.
 
     Raises
     ------
     DataError
-        If an argument is no volume, or their fields of view cannot be compared.
+        If an argument is no volume, their fields of view differ, or the map names a slice or
+        has a number of planes that is not there.
     """
     VOLUME.check(template)
     VOLUME.check(structure)
-    ratio = tuple(
-        f / s for f, s in zip(voxel_um(template)[1:], voxel_um(structure)[1:], strict=True)
-    )
+    check_field_of_view(template, structure)
     lost = failed_planes(template)
     usable = np.array([p for p in range(template.sizes["z"]) if p not in lost], np.int64)
-    given = np.full(template.sizes["z"], -1, np.int32)
-    if plane_map is not None:
-        given = np.asarray(plane_map.values, np.int32)
-    _check_map(given, structure)
+    given = _given(plane_map, template, structure)
     with as_data_error("align_planes"):
         match = registration.match_planes(
             template.values[usable],
             (structure.isel(z=z).values for z in range(structure.sizes["z"])),
-            pixel_ratio=(ratio[0], ratio[1]),
+            pixel_ratio=_ratio(template, structure),
             max_shift_px=params.max_shift_px,
             order=params.order,
             slices_per_plane=_spacing(template, structure, usable) if params.use_spacing else None,
         )
-        match = _obey(
-            match, template.values[usable], structure, given[usable], (ratio[0], ratio[1])
-        )
+        match = _obey(match, template.isel(z=usable), structure, given[usable], params)
     _warn(match, usable, given, params)
     return _labelled(match, template, usable, given)
 
@@ -116,34 +111,58 @@ def _spacing(template: Volume, structure: Volume, usable: npt.NDArray[np.int64])
 
 def _obey(
     match: registration.PlaneMatch,
-    planes: npt.NDArray[Any],
+    planes: Volume,
     structure: Volume,
     given: npt.NDArray[np.int32],
-    pixel_ratio: tuple[float, float],
+    params: AlignPlanes,
 ) -> registration.PlaneMatch:
-    """Put the planes whose slice is given on that slice, with its own score and offset."""
+    """Put the planes whose slice is given on that slice, with its own score and offset.
+
+    A plane that resembles no slice at all, as where one of them is blank, has none: -1.
+    """
+    slice_index = np.where(np.isfinite(match.scores).any(axis=1), match.slice_index, -1)
     known = np.flatnonzero(given >= 0)
     if len(known) == 0:
-        return match
+        return match._replace(slice_index=slice_index)
     scored = registration.score_planes(
-        planes[known],
+        planes.values[known],
         (structure.isel(z=int(z)).values for z in given[known]),
-        pixel_ratio=pixel_ratio,
+        pixel_ratio=_ratio(planes, structure),
+        max_shift_px=params.max_shift_px,
     )
-    slice_index, score = match.slice_index.copy(), match.score.copy()
-    shift_px = match.shift_px.copy()
+    score, shift_px = match.score.copy(), match.shift_px.copy()
     slice_index[known] = given[known]
     score[known], shift_px[known] = scored.score, scored.shift_px
     return match._replace(slice_index=slice_index, score=score, shift_px=shift_px)
 
 
-def _check_map(given: npt.NDArray[np.int32], structure: Volume) -> None:
+def _ratio(template: Volume, structure: Volume) -> tuple[float, float]:
+    """Return structural pixels per functional pixel, along y and x."""
+    y, x = (f / s for f, s in zip(voxel_um(template)[1:], voxel_um(structure)[1:], strict=True))
+    return y, x
+
+
+def _given(
+    plane_map: xr.DataArray | None, template: Volume, structure: Volume
+) -> npt.NDArray[np.int32]:
+    """Return the slice of each plane where it is known, -1 elsewhere."""
+    n_planes = template.sizes["z"]
+    if plane_map is None:
+        return np.full(n_planes, -1, np.int32)
+    if plane_map.dims != ("z",) or plane_map.dtype.kind not in "iu" or len(plane_map) != n_planes:
+        raise DataError(
+            f"The plane map holds {plane_map.dtype} of shape {plane_map.shape}; wanted is one "
+            f"whole number for each of the {n_planes} planes.",
+            code="E_SHAPE",
+        )
+    given = np.asarray(plane_map.values, np.int32)
     if given.max(initial=-1) >= structure.sizes["z"]:
         raise DataError(
             f"The plane map names slice {given.max() + 1}, but the structural stack has "
             f"{structure.sizes['z']} slices. Correct the map.",
             code="E_SHAPE",
         )
+    return given
 
 
 def _warn(
@@ -153,7 +172,13 @@ def _warn(
     params: AlignPlanes,
 ) -> None:
     for row, plane in enumerate(usable):
-        if match.score[row] < params.min_score:
+        if not np.isfinite(match.scores[row]).any():
+            warnings.warn(
+                f"plane {plane} resembles no slice at all: it or the whole stack is blank",
+                stacklevel=3,
+            )
+            continue
+        if not match.score[row] >= params.min_score:
             warnings.warn(
                 f"plane {plane} fits no slice well (best correlation {match.score[row]:.2f})",
                 stacklevel=3,
@@ -179,7 +204,9 @@ def _labelled(
 
     per_plane = {
         "score": spread(match.score, np.nan, np.float64),
-        "confidence": spread(match.confidence, np.nan, np.float64),
+        "confidence": spread(
+            np.where(np.isfinite(match.confidence), match.confidence, np.nan), np.nan, np.float64
+        ),
         "shift_y_px": spread(match.shift_px[:, 0], np.nan, np.float64),
         "shift_x_px": spread(match.shift_px[:, 1], np.nan, np.float64),
         "given": (given >= 0).astype(np.uint8),
@@ -192,6 +219,9 @@ def _labelled(
         spread(match.slice_index, -1, np.int32), dims=("z",), coords=coords, name="planes"
     )
     scores = xr.DataArray(
-        spread(match.scores, np.nan, np.float32), dims=("z", "slice"), name="scores"
+        spread(match.scores, np.nan, np.float32),
+        dims=("z", "slice"),
+        coords={"z": template.coords["z"]},
+        name="scores",
     )
     return PlanesAligned(planes, scores)

@@ -11,8 +11,9 @@ from pydantic import Field, PositiveInt
 
 from clgkit import connectivity
 from clgkit.data import Network
-from clgkit.errors import DataError, as_data_error
+from clgkit.errors import as_data_error
 from clgkit.params import Params
+from clgkit.schema import Schema
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PERCENTILES = (50.0, 80.0, 85.0, 90.0, 95.0, 99.0)
 HISTOGRAM_BINS = 400
+ABOVE_ALL = 2.0  # where a density is less than one pair: no correlation, however rounded, is there
 
 
 class BuildNetwork(Params):
@@ -31,13 +33,13 @@ class BuildNetwork(Params):
     percentile: Annotated[float, Field(gt=0, lt=100)] = 99.0
     """Rule "percentile": pairs above this percentile of all pairs are joined."""
     density: Annotated[float, Field(gt=0, le=1)] = 0.01
-    """Rule "density": this share of all pairs is joined, the strongest ones."""
+    """Rule "density": this share of all pairs is joined, the strongest ones (all that tie)."""
     threshold: Annotated[float, Field(ge=-1, le=1)] = 0.95
     """Rule "fixed": pairs above this correlation are joined."""
     quantity: Literal["absolute", "signed"] = "absolute"
     """What is compared with the threshold: the absolute value of r, or r itself."""
     inclusive: bool = False
-    """Join pairs that lie exactly on the threshold too."""
+    """Join pairs that lie exactly on the threshold too (the rule "density" always does)."""
     weighted: bool = False
     """Keep r as the weight of each edge."""
     max_edges: PositiveInt = 100_000_000
@@ -81,13 +83,10 @@ def build_network(
     Raises
     ------
     DataError
-        If `traces` is not 2-D, or there would be too many edges.
+        If `traces` are no traces, or there would be too many edges.
     """
-    if traces.ndim != 2 or traces.dims[0] != "neuron":
-        raise DataError(
-            f"Traces have the dimensions (neuron, time), these have {traces.dims}.", code="E_SHAPE"
-        )
-    unit = connectivity.unit_rows(traces.values, center=traces.dims[1] == "time")
+    _check(traces)
+    unit = _unit_rows(traces)
     n_live = int(unit.live.sum())
     n_pairs = n_live * (n_live - 1) // 2
     with as_data_error("build_network"):
@@ -96,7 +95,7 @@ def build_network(
             unit,
             threshold=threshold,
             quantity=params.quantity,
-            inclusive=params.inclusive,
+            inclusive=_is_inclusive(params),
             weighted=params.weighted,
             max_edges=params.max_edges,
         )
@@ -121,11 +120,27 @@ def build_network(
     return NetworkBuilt(network, histogram, summary)
 
 
+def _check(traces: xr.DataArray) -> None:
+    kind = str(traces.dims[1]) if traces.ndim == 2 else "time"
+    Schema("table of traces", ("neuron", kind)).check(traces)
+
+
+def _unit_rows(traces: xr.DataArray) -> connectivity.UnitRows:
+    """Return the rows at unit length; without frames or components all are dead."""
+    rows = traces.values if traces.shape[1] else np.zeros((len(traces), 1))
+    return connectivity.unit_rows(rows, center=traces.dims[1] == "time")
+
+
+def _is_inclusive(params: BuildNetwork) -> bool:
+    return params.inclusive or params.rule == "density"
+
+
 def _threshold(unit: connectivity.UnitRows, params: BuildNetwork, n_pairs: int) -> float:
     if params.rule == "fixed" or n_pairs == 0:
         return params.threshold
     if params.rule == "density":
-        return connectivity.density_threshold(unit, params.density, quantity=params.quantity)
+        lowest = connectivity.density_threshold(unit, params.density, quantity=params.quantity)
+        return min(lowest, ABOVE_ALL)
     found = connectivity.percentiles(unit, [params.percentile], quantity=params.quantity)
     return float(found[0])
 
@@ -157,6 +172,6 @@ def _network(
             "rule": params.rule,
             "quantity": params.quantity,
             "threshold": float(threshold),
-            "inclusive": params.inclusive,
+            "inclusive": _is_inclusive(params),
         },
     )

@@ -10,15 +10,18 @@ import numpy as np
 from pydantic import PositiveFloat
 
 from clgkit import traces
+from clgkit.blocks import output
 from clgkit.data import rate_hz
 from clgkit.errors import DataError, as_data_error
 from clgkit.params import Params
-from clgkit.workspace import Workspace, output
+from clgkit.schema import Schema
+from clgkit.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
+TRACES = Schema("table of traces", ("neuron", "time"), "fiu", {"time": "s"})
 ROWS = 256
 
 
@@ -71,13 +74,9 @@ def compute_dff(
     Raises
     ------
     DataError
-        If there are fewer than three frames.
+        If `fluorescence` are no traces, or there are fewer than three frames.
     """
-    if fluorescence.dims != ("neuron", "time"):
-        raise DataError(
-            f"Traces have the dimensions (neuron, time), these have {fluorescence.dims}.",
-            code="E_SHAPE",
-        )
+    TRACES.check(fluorescence)
     if fluorescence.sizes["time"] < 3:
         raise DataError(
             f"dF/F needs at least 3 frames; there are {fluorescence.sizes['time']}.",
@@ -97,7 +96,7 @@ def compute_dff(
         ],
         split={"neuron": ROWS},
     )
-    _warn_of_dead(made[3].values)
+    _warn_of_dead(made[3].values, params)
     return DffComputed(*made)
 
 
@@ -139,10 +138,16 @@ def _warn_of_windows(fluorescence: xr.DataArray, params: ComputeDff, rate: float
         )
 
 
-def _warn_of_dead(reason: npt.NDArray[np.uint8]) -> None:
+def _warn_of_dead(reason: npt.NDArray[np.uint8], params: ComputeDff) -> None:
     for code in traces.Reason:
         count = int((reason == code).sum())
-        if code != traces.Reason.OK and count:
+        if count and code == traces.Reason.NEGATIVE_BASELINE and params.edges == "zero":
+            warnings.warn(
+                f"{count} of {len(reason)} neurons have a negative baseline; with edges = "
+                '"zero" they keep the numbers of the original program',
+                stacklevel=3,
+            )
+        elif count and code != traces.Reason.OK:
             hint = (
                 "; set interpolate_gaps = true to fill single frames"
                 if code == traces.Reason.NOT_FINITE

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from clgkit import traces
-from clgkit.errors import DataError, as_data_error
+from clgkit.blocks import output
+from clgkit.errors import as_data_error
 from clgkit.params import Params
-from clgkit.workspace import Workspace, output
+from clgkit.schema import Schema
+from clgkit.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
+TRACES = Schema("table of traces", ("neuron", "time"))
 ROWS = 1024
 
 
@@ -49,7 +53,8 @@ def denoise_traces(
     """Keep of every trace what the strongest principal components hold.
 
     Neurons are the samples, frames the features, as in the original.  Neurons without a
-    trace (constant, or with a frame missing) take no part and stay NaN.
+    trace (constant, or with a frame missing) take no part and stay NaN; if no neuron has one,
+    there are no components.
 
     Parameters
     ----------
@@ -70,15 +75,11 @@ def denoise_traces(
     Raises
     ------
     DataError
-        If the traces are not (neuron, time).
+        If `dff` are no traces.
     """
-    if dff.dims != ("neuron", "time"):
-        raise DataError(
-            f"Traces have the dimensions (neuron, time), these have {dff.dims}.", code="E_SHAPE"
-        )
+    TRACES.check(dff)
     workspace = workspace or Workspace()
-    with as_data_error("denoise_traces"):
-        fit = traces.fit_components(_live_blocks(dff), variance=params.variance)
+    fit = _fit(dff, params)
     n_columns = len(fit.explained) + (params.mean == "keep")
     denoised, scores = workspace.map_blocks(
         partial(_project, fit=fit, params=params, n_columns=n_columns),
@@ -99,6 +100,16 @@ def denoise_traces(
         "n_left_out": int(left_out),
     }
     return TracesDenoised(denoised, scores, summary)
+
+
+def _fit(dff: xr.DataArray, params: DenoiseTraces) -> traces.Components:
+    blocks = (rows for rows in _live_blocks(dff) if len(rows))
+    first = next(blocks, None)
+    if first is None:
+        n_frames = dff.sizes["time"]
+        return traces.Components(np.zeros(n_frames), np.zeros((n_frames, 0)), np.zeros(0), 0)
+    with as_data_error("denoise_traces"):
+        return traces.fit_components(chain([first], blocks), variance=params.variance)
 
 
 def _live_blocks(dff: xr.DataArray) -> Iterator[npt.NDArray[np.float64]]:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from clgkit import registration, traces
+from clgkit.blocks import Output, output
 from clgkit.data import LABELS, MOVIE, Labels, Movie, voxel_um
+from clgkit.errors import DataError
 from clgkit.params import Params
-from clgkit.workspace import Output, Workspace, failed_planes, output
+from clgkit.schema import Schema
+from clgkit.stages._field_of_view import check_field_of_view
+from clgkit.workspace import Workspace, failed_planes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
+
+PLANES = Schema("list of the slices of the planes", ("z",), "iu")
+BAD_FRAMES = Schema("table of bad frames", ("time", "z"), "iub")
 
 
 class ExtractTraces(Params):
@@ -23,6 +30,10 @@ class ExtractTraces(Params):
 
     use_offset: bool = True
     """Move the labels by the offset found for each plane before they are laid on it."""
+    skip_bad_frames: bool = False
+    """Give NaN for the bad frames of a plane; set compute_dff.interpolate_gaps along with it."""
+    compat: Literal["none", "clg"] = "none"
+    """"clg" is the original's arithmetic: all pixels, no offset, sums in float32."""
 
 
 class TracesExtracted(NamedTuple):
@@ -36,6 +47,7 @@ def extract_traces(
     corrected: Movie,
     labels: Labels,
     planes: xr.DataArray,
+    bad_frames: xr.DataArray | None = None,
     params: ExtractTraces = ExtractTraces(),  # noqa: B008  (frozen)
     *,
     workspace: Workspace | None = None,
@@ -53,6 +65,8 @@ def extract_traces(
         Nuclei of the structural stack.
     planes
         Slice and offset of each plane, of :func:`clgkit.stages.align_planes`.
+    bad_frames
+        (time, z) codes of :func:`clgkit.stages.correct_motion`; above 0 is bad.
     params
         Settings.
     workspace
@@ -62,17 +76,21 @@ def extract_traces(
     -------
     TracesExtracted
         ``rois``: (roi, time) float32, one row per nucleus and plane, NaN where a frame
-        shows less than half of the roi; coordinates ``nucleus``, ``plane`` (index along
-        z), ``slice``, ``area_px`` (functional pixels), ``y_px``, ``x_px``.
+        shows less than half of the roi, or is skipped; coordinates ``nucleus``, ``plane``
+        (index along z), ``slice``, ``area_px`` (functional pixels), ``y_px``, ``x_px``.
         ``plane_labels``: (z, y, x) uint32, the labels as they lie on each plane.
 
     Raises
     ------
     DataError
-        If `corrected` is no movie or `labels` are no labels.
+        If `corrected` is no movie or `labels` are no labels, their fields of view differ, or
+        `planes` or `bad_frames` are of another recording.
     """
     MOVIE.check(corrected)
     LABELS.check(labels)
+    check_field_of_view(corrected, labels)
+    _check_planes(planes, corrected, labels)
+    skipped = _skipped(bad_frames, corrected, params)
     workspace = workspace or Workspace()
     (plane_labels,) = workspace.map_blocks(
         partial(_plane_labels, labels=labels, ratio=_ratio(corrected, labels), params=params),
@@ -89,12 +107,53 @@ def extract_traces(
     ]
     _warn_of_empty(found, planes, lost)
     made = workspace.map_blocks(
-        partial(_extract, found=found),
-        corrected,
+        partial(_extract, found=found, compat=params.compat == "clg"),
+        (corrected, *skipped),
         [_roi_table(found, planes, corrected)],
         split={"time": None},
     )
     return TracesExtracted(made[0], plane_labels)
+
+
+def _check_planes(planes: xr.DataArray, movie: Movie, labels: Labels) -> None:
+    PLANES.check(planes)
+    if len(planes) != movie.sizes["z"]:
+        raise DataError(
+            f"There are slices for {len(planes)} planes, but the movie has {movie.sizes['z']}. "
+            "Take the planes of the same recording.",
+            code="E_SHAPE",
+        )
+    highest = int(planes.values.max(initial=-1))
+    if highest >= labels.sizes["z"]:
+        raise DataError(
+            f"Plane {int(planes.values.argmax())} is slice {highest}, but the labels have "
+            f"{labels.sizes['z']} slices (from 0). Take the labels of the same stack.",
+            code="E_SHAPE",
+        )
+
+
+def _skipped(
+    bad_frames: xr.DataArray | None, movie: Movie, params: ExtractTraces
+) -> tuple[xr.DataArray, ...]:
+    """Return the frames that are to be NaN, or nothing if none are."""
+    if bad_frames is None:
+        return ()
+    BAD_FRAMES.check(bad_frames)
+    wanted = (movie.sizes["time"], movie.sizes["z"])
+    if bad_frames.shape != wanted:
+        raise DataError(
+            f"The table of bad frames has shape {bad_frames.shape}, the movie has {wanted} "
+            "(time, z). Take the table of the same recording.",
+            code="E_SHAPE",
+        )
+    bad = bad_frames > 0
+    count = int(bad.any("z").sum()) if params.skip_bad_frames else 0
+    if count:
+        warnings.warn(
+            f"{count} of {wanted[0]} frames are bad on one plane or more and were skipped there",
+            stacklevel=3,
+        )
+    return (bad,) if count else ()
 
 
 def _ratio(movie: Movie, labels: Labels) -> tuple[float, float]:
@@ -116,7 +175,7 @@ def _plane_labels(
     if chosen < 0:
         return np.zeros((1, *shape), np.uint32)
     offset = np.zeros(2)
-    if params.use_offset and "shift_y_px" in planes.coords:
+    if params.use_offset and params.compat == "none" and "shift_y_px" in planes.coords:
         offset = np.array([planes.coords[f"shift_{axis}_px"].values[0] for axis in "yx"])
     mapping = registration.plane_to_slice(offset, pixel_ratio=ratio)
     warped = registration.warp_labels(labels.isel(z=chosen).values, mapping, shape=shape)
@@ -142,10 +201,22 @@ def _roi_table(found: list[traces.Rois], planes: xr.DataArray, movie: Movie) -> 
     return Output("rois", ("roi", "time"), shape, np.dtype(np.float32), coords)
 
 
-def _extract(block: xr.DataArray, *, found: list[traces.Rois]) -> npt.NDArray[np.float32]:
+def _extract(
+    block: xr.DataArray,
+    skipped: xr.DataArray | None = None,
+    *,
+    found: list[traces.Rois],
+    compat: bool,
+) -> npt.NDArray[np.float32]:
     pixels = block.values
-    rows = [traces.extract(pixels[:, plane], rois) for plane, rois in enumerate(found)]
-    return np.concatenate(rows).astype(np.float32, copy=False)
+    rows = [
+        traces.extract(pixels[:, plane], rois, compat=compat).astype(np.float32, copy=False)
+        for plane, rois in enumerate(found)
+    ]
+    if skipped is not None:
+        for plane, of_plane in enumerate(rows):
+            of_plane[:, skipped.values[:, plane]] = np.nan
+    return np.concatenate(rows)
 
 
 def _warn_of_empty(found: list[traces.Rois], planes: xr.DataArray, lost: dict[int, str]) -> None:

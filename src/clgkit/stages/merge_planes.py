@@ -7,17 +7,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+import xarray as xr
 from pydantic import NonNegativeInt
 
 from clgkit import traces
+from clgkit.blocks import Output
 from clgkit.data import LABELS, Labels
-from clgkit.errors import as_data_error
+from clgkit.errors import DataError, as_data_error
 from clgkit.params import Params
-from clgkit.workspace import Output, Workspace
+from clgkit.schema import Schema
+from clgkit.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import xarray as xr
+
+ROIS = Schema("table of rois", ("roi", "time"), "fiu", {"time": "s"})
+FRAMES = 256
+SMALL, WITHOUT_TRACE = 1, 2
 
 
 class MergePlanes(Params):
@@ -33,6 +39,7 @@ class PlanesMerged(NamedTuple):
     """What :func:`merge_planes` gives."""
 
     fluorescence: xr.DataArray
+    dropped: xr.DataArray
     summary: dict[str, Any]
 
 
@@ -61,46 +68,84 @@ def merge_planes(
     PlanesMerged
         ``fluorescence``: (neuron, time) float32, neurons in the order of their nucleus ids,
         with the coordinates ``nucleus``, ``z``, ``y``, ``x`` (centroid of the whole nucleus,
-        um), ``n_planes`` and ``area_px``.  ``summary``: ``n_rois_before`` (all rois),
-        ``n_rois`` (above the smallest area), ``n_neurons``, ``naive_ratio`` and
-        ``fair_ratio`` (rois before and above the smallest area per neuron), and
-        ``planes_per_neuron`` (number of neurons seen on 1, 2, … planes).
+        um), ``n_planes`` and ``area_px``.  ``dropped``: (roi,) uint8, why a roi is part of no
+        neuron: 1 too small, 2 not one frame with a value, 0 it is part of one.  ``summary``:
+        ``n_rois_before`` (all rois), ``n_rois`` (those merged), ``n_without_trace``,
+        ``n_neurons``, ``naive_ratio`` and ``fair_ratio`` (rois before and merged per neuron),
+        and ``planes_per_neuron`` (number of neurons seen on 1, 2, … planes).
 
     Raises
     ------
     DataError
-        If `labels` are no labels, or a roi names a nucleus they do not hold.
+        If `labels` are no labels, `rois` no rois, or one names a nucleus that the labels do
+        not hold.
     """
+    ROIS.check(rois)
     LABELS.check(labels)
+    _check_columns(rois)
     workspace = workspace or Workspace()
+    ids, area = rois.coords["nucleus"].values, rois.coords["area_px"].values
+    dropped = np.where(area <= params.min_area_px, SMALL, 0).astype(np.uint8)
+    seen = _seen(rois)
+    dropped[~seen & (dropped == 0)] = WITHOUT_TRACE
     with as_data_error("merge_planes"):
         plan = traces.plan_merge(
-            rois.coords["nucleus"].values,
-            rois.coords["area_px"].values,
-            weights=params.weights,
-            min_area_px=params.min_area_px,
+            ids[seen], area[seen], weights=params.weights, min_area_px=params.min_area_px
         )
-        coords = _neuron_table(plan, labels)
+    coords = _neuron_table(plan, labels)
     time = rois.coords["time"]
     coords["time"] = (("time",), time.values, dict(time.attrs))
     shape = (len(plan.nucleus), rois.sizes["time"])
     (fluorescence,) = workspace.map_blocks(
-        partial(_merge, plan=plan),
+        partial(_merge, plan=plan, seen=seen),
         rois,
         [Output("fluorescence", ("neuron", "time"), shape, np.dtype(np.float32), coords)],
         split={"time": None},
     )
-    if len(plan.dropped):
-        warnings.warn(
-            f"{len(plan.dropped)} of {rois.sizes['roi']} rois have {params.min_area_px} pixels or "
-            "fewer and were left out",
-            stacklevel=2,
+    _warn(dropped, params)
+    table = {name: ("roi", rois.coords[name].values) for name in ("nucleus", "plane", "area_px")
+             if name in rois.coords}  # fmt: skip
+    listed = xr.DataArray(dropped, dims=("roi",), coords=table, name="dropped")
+    return PlanesMerged(fluorescence, listed, _summary(plan, dropped))
+
+
+def _check_columns(rois: xr.DataArray) -> None:
+    missing = [name for name in ("nucleus", "area_px") if name not in rois.coords]
+    if missing:
+        raise DataError(
+            f"The table of rois has no coordinate {' and no '.join(missing)}. Make it with "
+            "extract_traces.",
+            code="E_SHAPE",
         )
-    return PlanesMerged(fluorescence, _summary(plan, rois.sizes["roi"]))
 
 
-def _merge(block: xr.DataArray, *, plan: traces.MergePlan) -> npt.NDArray[np.floating[Any]]:
-    return traces.merge(block.values, plan)
+def _seen(rois: xr.DataArray) -> npt.NDArray[np.bool_]:
+    """Tell which rois have a value in one frame at least, reading some frames at a time."""
+    seen = np.zeros(rois.sizes["roi"], np.bool_)
+    for start in range(0, rois.sizes["time"], FRAMES):
+        part = rois.isel(time=slice(start, start + FRAMES)).values
+        seen |= np.isfinite(part).any(axis=1)
+    return seen
+
+
+def _merge(
+    block: xr.DataArray, *, plan: traces.MergePlan, seen: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.floating[Any]]:
+    rows = block.values[seen]
+    return traces.merge(rows if rows.dtype.kind == "f" else rows.astype(np.float64), plan)
+
+
+def _warn(dropped: npt.NDArray[np.uint8], params: MergePlanes) -> None:
+    reasons = {
+        SMALL: f"have {params.min_area_px} pixels or fewer",
+        WITHOUT_TRACE: "lie where the movie shows nothing (no frame has a value)",
+    }
+    for code, reason in reasons.items():
+        count = int((dropped == code).sum())
+        if count:
+            warnings.warn(
+                f"{count} of {len(dropped)} rois {reason} and were left out", stacklevel=3
+            )
 
 
 def _neuron_table(plan: traces.MergePlan, labels: Labels) -> dict[str, Any]:
@@ -109,8 +154,10 @@ def _neuron_table(plan: traces.MergePlan, labels: Labels) -> dict[str, Any]:
     rows = np.searchsorted(geometry.nucleus, plan.nucleus)
     known = rows < len(geometry.nucleus)
     if not known.all() or not np.array_equal(geometry.nucleus[rows], plan.nucleus):
-        raise ValueError(
-            "the rois name nuclei that the labels do not hold; the labels are of another stack"
+        raise DataError(
+            "The rois name nuclei that the labels do not hold: the labels are of another stack. "
+            "Take those the rois were made with.",
+            code="E_SHAPE",
         )
     table: dict[str, Any] = {
         "nucleus": (("neuron",), plan.nucleus, {}),
@@ -124,13 +171,14 @@ def _neuron_table(plan: traces.MergePlan, labels: Labels) -> dict[str, Any]:
     return table
 
 
-def _summary(plan: traces.MergePlan, n_rois_before: int) -> dict[str, Any]:
+def _summary(plan: traces.MergePlan, dropped: npt.NDArray[np.uint8]) -> dict[str, Any]:
     histogram = np.bincount(plan.n_planes)[1:] if len(plan.n_planes) else np.zeros(0, np.int64)
     return {
-        "n_rois_before": int(n_rois_before),
+        "n_rois_before": len(dropped),
         "n_rois": len(plan.rois),
+        "n_without_trace": int((dropped == WITHOUT_TRACE).sum()),
         "n_neurons": len(plan.nucleus),
-        "naive_ratio": _finite(plan.naive_ratio),
+        "naive_ratio": _finite(len(dropped) / len(plan.nucleus) if len(plan.nucleus) else np.nan),
         "fair_ratio": _finite(plan.fair_ratio),
         "planes_per_neuron": [int(count) for count in histogram],
     }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from clgkit import contrast
+from clgkit.blocks import output
 from clgkit.data import VOLUME, Volume
 from clgkit.errors import as_data_error
 from clgkit.params import Params
-from clgkit.workspace import Workspace, output
+from clgkit.workspace import Workspace
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,6 +36,12 @@ class NormalizeContrast(Params):
     """Percentile of the stack that becomes 1."""
     compat: Literal["none", "clg"] = "none"
     """"clg" gives the original script: slices by their own extremes, rescaled to uint16."""
+
+    @model_validator(mode="after")
+    def _rise(self) -> Self:
+        if self.low_percentile >= self.high_percentile:
+            raise ValueError("low_percentile must be below high_percentile")
+        return self
 
 
 class ContrastNormalized(NamedTuple):

@@ -10,10 +10,11 @@ import numpy as np
 from pydantic import Field, PositiveFloat
 
 from clgkit import segmentation
+from clgkit.blocks import output
 from clgkit.data import VOLUME, Labels, Volume, voxel_um
 from clgkit.errors import as_data_error
 from clgkit.params import Params
-from clgkit.workspace import Workspace, output
+from clgkit.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy.typing as npt
