@@ -206,3 +206,14 @@ def test_s7_text_that_looks_like_a_formula_is_defused(tmp_path: Path) -> None:
 def test_columns_of_different_length_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a \(2,\), b \(3,\)"):
         write_csv(tmp_path / "a.csv", {"a": [1, 2], "b": [1, 2, 3]})
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.mat", "a.npz"])
+def test_areas_travel_with_the_traces(tmp_path: Path, name: str) -> None:
+    bundle = BUNDLE._replace(area=np.arange(5, 35, dtype=np.int64))
+
+    write_traces(tmp_path / name, bundle)
+
+    assert_same(read_traces(tmp_path / name), bundle)
+    with pytest.raises(DataError, match=r"areas have shape \(3,\)"):
+        write_traces(tmp_path / name, BUNDLE._replace(area=np.ones(3)))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from clgkit import fsio
+
+if TYPE_CHECKING:
+    from clgkit.errors import ClgError
 
 LOG = "log.jsonl"
 QUIET_S = 10.0
@@ -77,27 +80,35 @@ class JsonLines(logging.Handler):
             entry["trace"] = logging.Formatter().formatException(record.exc_info)
         try:
             self.journal.append(entry)
-        except OSError:
-            self.handleError(record)
+        except OSError as error:
+            sys.stderr.write(f"the log could not be written: {error}\n")
 
 
 @contextmanager
-def logging_to(folder: Path) -> Iterator[None]:
-    """Send the log to the console and, as JSON lines, into a run folder."""
+def logging_to(folder: Path) -> Iterator[Callable[[ClgError], None]]:
+    """Send the log to the console and, as JSON lines, into a run folder.
+
+    Gives a function that notes an error in the file alone: the console shows it at the end.
+    """
     logger = logging.getLogger("clgkit")
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.INFO)
     console.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
-    handlers: list[logging.Handler] = [console, JsonLines(folder / LOG)]
+    lines = JsonLines(folder / LOG)
     level = logger.level
     logger.setLevel(logging.DEBUG)
-    for handler in handlers:
+    for handler in (console, lines):
         logger.addHandler(handler)
+
+    def note(error: ClgError) -> None:
+        entry = {"levelno": logging.ERROR, "levelname": "ERROR", "msg": error.message}
+        lines.emit(logging.makeLogRecord({**entry, "code": error.code}))
+
     try:
-        yield
+        yield note
     finally:
         logger.setLevel(level)
-        for handler in handlers:
+        for handler in (console, lines):
             logger.removeHandler(handler)
 
 

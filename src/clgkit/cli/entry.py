@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
+import errno
 import importlib
-import os
 import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from clgkit.errors import ClgError
+from clgkit.errors import ClgError, DataError, ResourceError
 from clgkit.stages import STAGES
 
 if TYPE_CHECKING:
     from types import FrameType
 
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 COMMANDS = {
     "init": "Write the settings file of a new run folder.",
     "run": "Compute whatever of a run is not there yet.",
     "status": "Show what is there, what is missing and why.",
     "report": "Write the HTML report of a run.",
+    "export": "Write traces, network and tables of a run as files for other programs.",
     "verify": "Read every stored result and compare checksums.",
     "settings": "Print every setting with its default and meaning.",
     "stages": "List the stages: what each needs and gives.",
@@ -43,6 +46,12 @@ To see it all work on a simulated fish: clg demo demo
 """
 
 
+def closest(word: str, known: list[str]) -> str | None:
+    """Return the known word that looks most like `word`, if any does."""
+    matches = difflib.get_close_matches(word, known, n=1)
+    return matches[0] if matches else None
+
+
 class LazyGroup(click.Group):
     """Commands whose modules are imported when they are called, not when they are listed."""
 
@@ -62,7 +71,11 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the whole command that is called."""
+        """Return the whole command that is called; of an unknown one say what looks like it."""
+        known = self.list_commands(ctx)
+        close = closest(args[0].replace("_", "-"), known)
+        if close and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"There is no command {args[0]!r}. Did you mean {close}?")
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and load(str(name)), rest
 
@@ -98,6 +111,13 @@ def app() -> None:
     """Group all commands."""
 
 
+class Stopped(BaseException):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        self.code = 128 + number
+
+
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of what happened.
 
@@ -108,22 +128,46 @@ def main(args: list[str] | None = None) -> NoReturn:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _stop)
     try:
-        code = app.main(args, standalone_mode=False)
-    except ClgError as error:
-        click.echo(f"error: {error.message}", err=True)
-        code = error.exit_code
+        code = app.main(args, prog_name="clg", standalone_mode=False)
+    except (ClgError, OSError, MemoryError) as error:
+        code = _told(as_clg_error(error))
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; run the same command again to go on", err=True)
-        code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = _interrupted(130)
+    except Stopped as stopped:
+        code = _interrupted(stopped.code)
     except Exception:  # noqa: BLE001  (anything else is our bug, and is reported as one)
         code = _bug()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def as_clg_error(error: Exception) -> ClgError:
+    """Return what the system refused as an error that a user can mend."""
+    if isinstance(error, ClgError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError(
+            "There is not enough memory. Run again with fewer workers (--workers 1) or less "
+            "memory for blocks (--memory-mb); finished blocks are kept.",
+            code="E_MEMORY",
+        )
+    if isinstance(error, OSError) and error.errno in DISK:
+        return ResourceError(
+            f"Writing failed: {error}. Make room (or check the disk) and run again.", code="E_DISK"
+        )
+    return DataError(f"A file or folder cannot be used: {error}.", code="E_PATH")
+
+
+def _told(error: ClgError) -> int:
+    click.echo(f"error: {error.message}", err=True)
+    return error.exit_code
+
+
+def _interrupted(code: int) -> int:
+    click.echo("interrupted; run the same command again to go on", err=True)
+    return code
 
 
 def _bug() -> int:
@@ -132,6 +176,5 @@ def _bug() -> int:
     return 1
 
 
-def _stop(number: int, frame: FrameType | None) -> Any:  # noqa: ARG001  (the signature of handlers)
-    click.echo("stopped by a signal; run the same command again to go on", err=True)
-    sys.exit(128 + number)
+def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  (handlers take it)
+    raise Stopped(number)

@@ -13,8 +13,10 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +84,9 @@ def write_fish(folder: Path, settings: FishSettings, progress: Progress) -> bool
     fsio.remove(folder / RECEIPT)
     for part in (FUNCTION, TRUTH.parent):
         (folder / part).mkdir(parents=True, exist_ok=True)
+    for name in ("raw", "truth"):
+        for leftover in [*(folder / name).rglob(f"{fsio.TEMPORARY}*")]:
+            fsio.remove(leftover)
     fish = Fish(settings)
     steps = list(_steps(folder, fish))
     progress("simulate", 0, len(steps))
@@ -101,11 +106,12 @@ def is_written(folder: Path, settings: FishSettings) -> bool:
     """Tell whether exactly this fish lies below `folder`, whole."""
     try:
         receipt = json.loads((folder / RECEIPT).read_text())
-    except (OSError, ValueError):
+        files = dict(receipt["files"])
+        if receipt["settings"] != _plain(settings):
+            return False
+    except (OSError, ValueError, TypeError, KeyError):
         return False
-    if receipt["settings"] != _plain(settings):
-        return False
-    paths = {folder / name: entry for name, entry in receipt["files"].items()}
+    paths = {folder / name: entry for name, entry in files.items()}
     return all(p.is_file() and p.stat().st_size == size for p, (size, _) in paths.items())
 
 
@@ -162,7 +168,7 @@ def _write_truth(folder: Path, fish: Fish) -> None:
     cut = fish.cut_table()
     fsio.publish(
         folder / TRUTH,
-        lambda path: np.savez_compressed(
+        lambda path: _save_npz(
             path,
             ids=fish.ids,
             centers_um=fish.centers_um,
@@ -179,3 +185,13 @@ def _write_truth(folder: Path, fish: Fish) -> None:
         ),
         lambda path: np.load(path, allow_pickle=False).close(),
     )
+
+
+def _save_npz(temporary: Path, **arrays: npt.NDArray[Any]) -> None:
+    """Write arrays as numpy's savez_compressed does, without the time of writing."""
+    with zipfile.ZipFile(temporary, "w") as archive:
+        for name, values in arrays.items():
+            buffer = BytesIO()
+            np.save(buffer, values, allow_pickle=False)
+            member = zipfile.ZipInfo(f"{name}.npy")  # its date is 1980
+            archive.writestr(member, buffer.getvalue(), zipfile.ZIP_DEFLATED)

@@ -84,7 +84,11 @@ def write_image(path: Path, array: xr.DataArray) -> None:
         io.write_tiff(path, _Lazy(array), axes=axes, voxel_um=voxel_um(array), rate_hz=rate)
     elif path.suffix == ".npy":
         values = array.values
-        fsio.publish(path, lambda p: np.save(p, values), lambda p: np.load(p, mmap_mode="r"))
+        fsio.publish(
+            path,
+            lambda temporary: np.save(temporary, values),
+            lambda temporary: np.load(temporary, mmap_mode="r"),
+        )
     else:
         raise DataError(
             f"{path.name}: images are written as .tif or .npy; choose one of these endings.",
@@ -127,7 +131,9 @@ def normalize_contrast(
     """Even out brightness and contrast of the stack STRUCTURE and write it to OUTPUT."""
     from clgkit.stages.normalize_contrast import normalize_contrast as stage
 
-    write_image(output, stage(volume_of(structure, given), params, workspace=workspace).normalized)
+    write_image(
+        output, stage(volume_of(structure, given), params=params, workspace=workspace).normalized
+    )
     click.echo(f"Wrote {output}.")
 
 
@@ -158,7 +164,7 @@ def segment_nuclei(
     """Give every nucleus of the stack STRUCTURE a number and write the labels to OUTPUT."""
     from clgkit.stages.segment_nuclei import segment_nuclei as stage
 
-    made = stage(volume_of(structure, given, needed=True), params, workspace=workspace)
+    made = stage(volume_of(structure, given, needed=True), params=params, workspace=workspace)
     write_image(output, made.labels)
     click.echo(f"Wrote {output}: {made.summary['n_seeds']} nuclei.")
 
@@ -190,7 +196,7 @@ def correct_motion(
     """Undo the motion of every frame of MOVIE and write the movie to OUTPUT."""
     from clgkit.stages.correct_motion import correct_motion as stage
 
-    made = stage(movie_of(movie, given, needed=False), params, workspace=workspace)
+    made = stage(movie_of(movie, given, needed=False), params=params, workspace=workspace)
     report_lost(made.corrected)
     write_image(output, made.corrected)
     if template is not None:
@@ -254,7 +260,7 @@ def align_planes(
     known = None
     if plane_map is not None:
         known = slices_given(io.read_planemap(plane_map, n_slices=stack.sizes["z"]), numbers)
-    made = stage(template, stack, known, params, workspace=workspace)
+    made = stage(template, stack, known, params=params, workspace=workspace)
     planes = made.planes
     io.write_planemap(output, io.PlaneMap(numbers, planes.values.astype(np.int64)))
     if scores is not None:
@@ -302,16 +308,20 @@ def extract_traces(
     nuclei = labels_of(labels, given)
     numbers = planes_of(image, frames.sizes["z"])
     chosen = slices_given(io.read_planemap(planes, n_slices=nuclei.sizes["z"]), numbers)
-    rois = stage(frames, nuclei, chosen, params, workspace=workspace).rois
+    rois = stage(frames, nuclei, chosen, params=params, workspace=workspace).rois
+    io.write_traces(output, roi_bundle(rois))
+    click.echo(f"Wrote {output}: {len(rois)} rois.")
+
+
+def roi_bundle(rois: xr.DataArray) -> io.TraceBundle:
+    """Return the traces of all rois with slice, y and x (pixels) of each."""
     columns = [rois.coords[name].values for name in ("slice", "y_px", "x_px")]
-    bundle = io.TraceBundle(
+    return io.TraceBundle(
         rois.values,
         np.column_stack(columns).astype(np.float64),
         rois.coords["nucleus"].values,
         rois.coords["area_px"].values,
     )
-    io.write_traces(output, bundle)
-    click.echo(f"Wrote {output}: {len(bundle.trace)} rois.")
 
 
 def labels_of(path: Path, given: dict[str, Any]) -> Labels:

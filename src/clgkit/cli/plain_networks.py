@@ -13,6 +13,8 @@ from clgkit.cli.plain import FILES, stage_command
 from clgkit.cli.plain_tables import labelled, read, trace_options
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from clgkit.data import Network
     from clgkit.workspace import Workspace
 
@@ -31,10 +33,13 @@ clg build-network denoised.h5 net.npz --rule density --density 0.003
 def build_network(
     traces: Path, output: Path, *, params: Any, workspace: Workspace, **given: Any
 ) -> None:
-    """Join neurons of TRACES that are strongly correlated; write .gt, .graphml, .npz or .csv."""
+    """Join neurons of TRACES that are strongly correlated.
+
+    OUTPUT ends in .gt, .graphml, .npz or .csv.
+    """
     from clgkit.stages.build_network import build_network as stage
 
-    made = stage(labelled(read(traces, given)), params, workspace=workspace)
+    made = stage(labelled(read(traces, given)), params=params, workspace=workspace)
     io.write_network(output, made.network)
     click.echo(
         f"Wrote {output}: {made.network.n_nodes} neurons, {made.network.n_edges} edges, "
@@ -68,10 +73,13 @@ clg measure-network net.gt nodes.csv
 def measure_network(
     network: Path, output: Path, *, symmetrize: bool, params: Any, workspace: Workspace
 ) -> None:
-    """Write degree, clustering, component and centrality of every node to a CSV file."""
+    """Write degree, clustering, component and centrality of every node of NETWORK.
+
+    OUTPUT is a CSV file.
+    """
     from clgkit.stages.measure_network import measure_network as stage
 
-    made = stage(network_of(network, symmetrize=symmetrize), params, workspace=workspace)
+    made = stage(network_of(network, symmetrize=symmetrize), params=params, workspace=workspace)
     degree = made.degree
     names = ("clustering", "component", "eigenvector_centrality")
     columns = {"node": degree.coords["nucleus"].values, "degree": degree.values}
@@ -102,20 +110,26 @@ def dismantle(
     from clgkit.stages.dismantle import dismantle as stage
 
     read_in = network_of(network, symmetrize=symmetrize)
-    made = stage(read_in, params, workspace=workspace)
+    made = stage(read_in, params=params, workspace=workspace)
     output.mkdir(exist_ok=True)
-    removed = np.arange(len(made.curve))
-    share = made.curve.values / max(1, read_in.n_nodes)
-    io.write_csv(
-        output / "lcc_curve.csv", {"removed": removed, "lcc": made.curve.values, "share": share}
-    )
-    io.write_csv(
-        output / "removed_nodes.csv",
-        {"step": removed[1:], "node": made.order.coords["nucleus"].values},
-    )
+    tables = removal_tables(made.order, made.curve, read_in.n_nodes)
+    for name, columns in tables.items():
+        io.write_csv(output / name, columns)
     summary = made.summary
     reached = (
         "target not reached" if summary["removals"] is None else f"{summary['removals']} removals"
     )
     area = "" if summary["auc"] is None else f", AUC {summary['auc']:.4f}"
     click.echo(f"Wrote {output}: {reached}{area}.")
+
+
+def removal_tables(
+    order: xr.DataArray, curve: xr.DataArray, n_nodes: int
+) -> dict[str, dict[str, Any]]:
+    """Return file name → columns: the size of the LCC after each removal, and the removed nodes."""
+    removed = np.arange(len(curve))
+    share = curve.values / max(1, n_nodes)
+    return {
+        "lcc_curve.csv": {"removed": removed, "lcc": curve.values, "share": share},
+        "removed_nodes.csv": {"step": removed[1:], "node": order.coords["nucleus"].values},
+    }

@@ -99,15 +99,22 @@ def merge_planes(
             "time": ("time", np.arange(n_frames, dtype=float), {"units": "s"}),
         },
     )
-    made = stage(table, labels_of(labels, given), params, workspace=workspace)
-    neurons = made.fluorescence
-    position = np.column_stack([neurons.coords[dim].values for dim in "zyx"])
-    io.write_traces(
-        output, io.TraceBundle(neurons.values, position, neurons.coords["nucleus"].values)
-    )
+    made = stage(table, labels_of(labels, given), params=params, workspace=workspace)
+    io.write_traces(output, neuron_bundle(made.fluorescence))
     summary = made.summary
     click.echo(
         f"Wrote {output}: {summary['n_rois_before']} rois were {summary['n_neurons']} neurons."
+    )
+
+
+def neuron_bundle(neurons: xr.DataArray) -> io.TraceBundle:
+    """Return the traces of all neurons with the centroid (um) of each."""
+    position = np.column_stack([neurons.coords[dim].values for dim in "zyx"]).astype(np.float64)
+    return io.TraceBundle(
+        neurons.values,
+        position,
+        neurons.coords["nucleus"].values,
+        neurons.coords["area_px"].values,
     )
 
 
@@ -137,7 +144,7 @@ def compute_dff(
     from clgkit.stages.compute_dff import compute_dff as stage
 
     bundle = read(traces, given)
-    write(output, stage(labelled(bundle, rate_hz), params, workspace=workspace).dff, bundle)
+    write(output, stage(labelled(bundle, rate_hz), params=params, workspace=workspace).dff, bundle)
 
 
 @stage_command(
@@ -153,10 +160,13 @@ clg denoise-traces traces.mat denoised.h5 --key activity_matrix --variance 0.9
 def denoise_traces(
     traces: Path, output: Path, *, params: Any, workspace: Workspace, **given: Any
 ) -> None:
-    """Keep of every trace in TRACES what the strongest principal components hold."""
+    """Keep of every trace in TRACES what the strongest principal components hold.
+
+    OUTPUT is a file of traces again.
+    """
     from clgkit.stages.denoise_traces import denoise_traces as stage
 
     bundle = read(traces, given)
-    made = stage(labelled(bundle), params, workspace=workspace)
+    made = stage(labelled(bundle), params=params, workspace=workspace)
     write(output, made.denoised, bundle)
     click.echo(f"{made.summary['n_components']} components.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clgkit.cli.options import overrides, resources, run_folder
+from clgkit.errors import ClgError
 
 if TYPE_CHECKING:
     from clgkit.pipeline.runner import Outcome, Run, Selection
@@ -18,6 +19,7 @@ EPILOG = """\b
 Examples:
     clg run fish1
     clg run fish1 --dry-run
+    clg run fish1 --check
     clg run fish1 --until merge_planes --workers 4
     clg run fish1 --force segment_nuclei --set segment_nuclei.diameter_um=5.5
 """
@@ -27,6 +29,7 @@ Examples:
 @run_folder()
 @click.option("--until", metavar="STAGE", help="Stop after this stage.")
 @click.option("--force", metavar="STAGE", multiple=True, help="Compute this stage again.")
+@click.option("--check", is_flag=True, help="Compare all checksums first, mend what has changed.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and what it would take.")
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
 @overrides
@@ -36,6 +39,7 @@ def command(
     until: str | None,
     force: tuple[str, ...],
     *,
+    check: bool,
     dry_run: bool,
     no_report: bool,
     overrides: tuple[str, ...],
@@ -43,15 +47,16 @@ def command(
 ) -> None:
     """Compute the stages of RUN that are missing or not current.
 
-    Finished stages are kept; an interrupted stage goes on where it stopped.  At the end
-    RUN/report.html is written.
+    Finished stages are kept; an interrupted stage goes on where it stopped, and of a damaged
+    one only what is damaged is computed.  At the end RUN/report.html is written.
     """
     from clgkit.pipeline import settings
     from clgkit.pipeline.runner import Run, Selection
 
     loaded = settings.load(run, overrides)
     work = Run(loaded)
-    selection = Selection(until, tuple(name.replace("-", "_") for name in force))
+    until = until and until.replace("-", "_")
+    selection = Selection(until, tuple(name.replace("-", "_") for name in force), check)
     if dry_run:
         show_plan(work, selection)
         return
@@ -76,8 +81,12 @@ def execute(work: Run, workspace: Workspace, selection: Selection | None = None)
     """Compute, with a log on the console and in the run folder."""
     from clgkit.cli.console import logging_to
 
-    with logging_to(work.settings.folder):
-        outcome = work.execute(workspace, selection)
+    with logging_to(work.settings.folder) as note:
+        try:
+            outcome = work.execute(workspace, selection)
+        except ClgError as error:
+            note(error)
+            raise
     for warning in outcome.warnings:
         click.echo(f"warning: {warning}", err=True)
     if outcome.kept and not outcome.computed:

@@ -29,14 +29,14 @@ def command(run: Path, *, quick: bool) -> None:
     store = Store(run)
     problems = []
     for name in STAGES:
-        manifest = store.manifest(name)
-        damage = store.damage(name, "quick" if quick else "full")
-        if manifest is None:
+        if store.manifest(name) is None:
             problems.append(f"{name}: incomplete")
-        elif damage:
-            problems += [f"{name}: {sentence}" for sentence in damage]
-        else:
-            click.echo(f"{name}: {len(manifest.files)} files intact")
+            continue
+        result = store.result(name, check=False)
+        damage = result.damage("quick" if quick else "full")
+        problems += [f"{name}: {sentence}" for sentence in damage]
+        if not damage:
+            click.echo(f"{name}: {len(result.manifest.files)} files intact")
     if problems:
         listed = "".join(f"\n  - {problem}" for problem in problems)
-        raise StoreError(f"{run} is not whole:{listed}\nRun `clg run {run}` to mend it.")
+        raise StoreError(f"{run} is not whole:{listed}\nRun `clg run {run} --check` to mend it.")

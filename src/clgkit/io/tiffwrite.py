@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,8 @@ import numpy.typing as npt
 import tifffile
 
 from clgkit import fsio
-from clgkit.errors import DataError, StoreError
-from clgkit.io.pixels import settle_axes
+from clgkit.errors import DataError, SettingsError, StoreError
+from clgkit.io.pixels import settle_axes, writable
 from clgkit.io.tiff import open_tiff
 
 if TYPE_CHECKING:
@@ -52,24 +53,34 @@ def write_tiff(
     rate_hz
         Frames per second.
     dtype
-        Type to store; default that of `pixels`.  Narrowing that would change a value is refused.
+        Type to store; default that of `pixels`.  Narrowing that would change a value is refused,
+        but float64 may be rounded to float32.
     compression
         None, or ``"zlib"``.
 
     Raises
     ------
     DataError
-        If the axes or the type cannot be stored.
+        If the axes, the type, or an array without pixels cannot be stored; ``E_PATH``: the folder
+        is not there.
+    SettingsError
+        If spacing, rate or compression cannot be.
     StoreError
         If the file does not read back as it was written.
     """
-    path = Path(path)
+    path = writable(path)
+    _check_options(path, voxel_um, rate_hz, compression)
     shape = tuple(pixels.shape)
     axes = settle_axes(path.name, shape, axes, None, why="")
     if axes[-2:] != "yx":
         raise DataError(
             f"axes = {axes!r} cannot be written to {path.name}: rows and columns come last.",
             code="E_AXES",
+        )
+    if 0 in shape:
+        raise DataError(
+            f"{path.name}: a TIFF holds at least one pixel; this array has shape {shape}.",
+            code="E_SHAPE",
         )
     stored = _stored_dtype(path, np.dtype(pixels.dtype), dtype)
     checksums: list[int] = []
@@ -91,7 +102,7 @@ def write_tiff(
                 dtype=stored,
                 photometric="minisblack",
                 compression=compression,
-                metadata=_metadata(axes, voxel_um, rate_hz),
+                metadata={**_metadata(axes, voxel_um, rate_hz), "UUID": _identity(path, shape)},
             )
 
     def check(temporary: Path) -> None:
@@ -101,6 +112,23 @@ def write_tiff(
             raise StoreError(f"{path} did not read back as it was written. Is the disk failing?")
 
     fsio.publish(path, write, check)
+
+
+def _check_options(
+    path: Path,
+    voxel_um: tuple[float, float, float] | None,
+    rate_hz: float | None,
+    compression: str | None,
+) -> None:
+    steps = [*(voxel_um or ()), *((rate_hz,) if rate_hz is not None else ())]
+    if not all(0 < step < np.inf for step in steps):
+        raise SettingsError(
+            f"{path.name}: spacing and rate are positive numbers, not {voxel_um} and {rate_hz}."
+        )
+    if compression not in (None, "zlib"):
+        raise SettingsError(
+            f"{path.name}: compression = {compression!r} is not written; choose None or 'zlib'."
+        )
 
 
 def _frames(pixels: Pixels) -> Iterator[npt.NDArray[Any]]:
@@ -129,9 +157,13 @@ def _converted(path: Path, frame: npt.NDArray[Any], stored: np.dtype[Any]) -> np
         return np.ascontiguousarray(frame)
     with np.errstate(invalid="ignore", over="ignore"):
         made = frame.astype(stored)
-        same = made == frame if frame.dtype.kind != "f" else (made == frame) | np.isnan(frame)
-    to_float = stored.kind == "f" and frame.dtype.kind == "f"
-    if not to_float and not np.all(same):
+        if stored.kind != "f":
+            same = made == frame
+        elif frame.dtype.kind == "f":
+            same = np.isfinite(made) == np.isfinite(frame)
+        else:
+            same = made.astype(frame.dtype) == frame
+    if not np.all(same):
         worst = frame[~same].ravel()[0]
         raise DataError(
             f"{path.name}: the value {worst} ({frame.dtype}) does not fit {stored.name}. "
@@ -151,3 +183,8 @@ def _metadata(
     if rate_hz is not None:
         said |= {"TimeIncrement": 1 / rate_hz, "TimeIncrementUnit": "s"}
     return said
+
+
+def _identity(path: Path, shape: tuple[int, ...]) -> str:
+    """Return an identifier that OME files must have; the same file gets the same one."""
+    return f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, f'{path.name} {shape}')}"

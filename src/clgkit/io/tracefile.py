@@ -14,10 +14,10 @@ from clgkit import fsio
 from clgkit.errors import DataError, StoreError
 from clgkit.io import hdf5, mat73, npyfile
 from clgkit.io.child import write_in_child
-from clgkit.io.pixels import existing_file, native, numeric
+from clgkit.io.pixels import existing_file, native, numeric, writable
 from clgkit.io.sniff import kind_of, not_an_image
 
-KEYS: Final = ("trace", "pos", "nucIndex")
+KEYS: Final = ("trace", "pos", "nucIndex", "nucArea")
 MAT5_LIMIT: Final = 2 << 30
 
 
@@ -33,11 +33,15 @@ class TraceBundle(NamedTuple):
         others; None if the file does not say.
     nucleus
         (N,) label of the nucleus; None if the file does not say.
+    area
+        (N,) pixels of the roi (ours; the original's files do not have it); None if the file
+        does not say.
     """
 
     trace: npt.NDArray[Any]
     position: npt.NDArray[np.float64] | None = None
     nucleus: npt.NDArray[Any] | None = None
+    area: npt.NDArray[Any] | None = None
 
 
 def read_traces(
@@ -62,7 +66,7 @@ def read_traces(
     Raises
     ------
     DataError
-        ``E_SHAPE``: the three disagree in N; ``E_DATA``: with a list of the variables.
+        ``E_SHAPE``: they disagree in N; ``E_DATA``: with a list of the variables.
     """
     path = existing_file(path)
     source = _Source(path)
@@ -78,36 +82,41 @@ def read_traces(
     if bundled:
         position_key = position_key or ("pos" if "pos" in names else None)
         nucleus_key = nucleus_key or ("nucIndex" if "nucIndex" in names else None)
+    has_area = bundled and "nucArea" in names
     bundle = TraceBundle(
         trace.T if transpose else trace,
         None if position_key is None else source.read(position_key).astype(np.float64),
         None if nucleus_key is None else _flat(source.read(nucleus_key)),
+        _flat(source.read("nucArea")) if has_area else None,
     )
     _check(bundle, str(path))
     return bundle
 
 
 def write_traces(path: Path | str, bundle: TraceBundle, *, mat5_limit: int = MAT5_LIMIT) -> None:
-    """Write a bundle as the original does: ``trace``, ``pos``, ``nucIndex``.
+    """Write a bundle as the original does: ``trace``, ``pos``, ``nucIndex``; and ``nucArea``.
 
     Parameters
     ----------
     path
         Ends in ``.h5`` (gzip), ``.npz`` or ``.mat``.
     bundle
-        Traces, positions, nuclei.
+        Traces, positions, nuclei, areas.
     mat5_limit
         A ``.mat`` with an array of so many bytes becomes MATLAB 7.3, smaller ones version 5.
 
     Raises
     ------
     DataError
-        If the bundle is inconsistent or the suffix is another.
+        If the bundle is inconsistent, the format cannot keep its type, or the suffix is another;
+        ``E_PATH``: the folder is not there.
+    ResourceError, StoreError
+        If the disk is too small, or the file does not read back as it was written.
     """
-    path = Path(path)
+    path = writable(path)
     _check(bundle, "This bundle")
-    values = (bundle.trace, bundle.position, bundle.nucleus)
-    arrays = {k: np.asarray(v) for k, v in zip(KEYS, values, strict=True) if v is not None}
+    arrays = {k: np.asarray(v) for k, v in zip(KEYS, bundle, strict=True) if v is not None}
+    _check_kinds(path, arrays)
     if path.suffix == ".h5":
         write_in_child(path, "hdf5", arrays)
     elif path.suffix == ".npz":
@@ -190,7 +199,8 @@ def _read_mat5(path: Path, name: str, names: Mapping[str, str]) -> npt.NDArray[A
         loaded = scipy.io.loadmat(path, variable_names=[name])[name]
     except Exception as error:
         raise _damaged_mat(path, error) from error
-    return np.asarray(loaded.toarray() if kind == "sparse" else loaded)
+    values = np.asarray(loaded.toarray() if kind == "sparse" else loaded)
+    return values.astype(bool) if kind == "logical" else values
 
 
 def _damaged_mat(path: Path, error: Exception) -> DataError:
@@ -200,12 +210,13 @@ def _damaged_mat(path: Path, error: Exception) -> DataError:
 
 
 def _flat(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return (1, N) and (N, 1) as (N,)."""
-    return values.reshape(-1) if values.ndim == 2 and 1 in values.shape else values
+    """Return (1, N), (N, 1) and MATLAB's empty (0, 0) as (N,)."""
+    row = values.ndim == 2 and (1 in values.shape or values.size == 0)
+    return values.reshape(-1) if row else values
 
 
 def _check(bundle: TraceBundle, source: str) -> None:
-    trace, position, nucleus = bundle
+    trace, position, nucleus, area = bundle
     if trace.ndim != 2:
         raise DataError(
             f"{source}: traces are a matrix (cells, frames); this has shape {trace.shape}.",
@@ -216,12 +227,25 @@ def _check(bundle: TraceBundle, source: str) -> None:
         wrong.append(f"positions have shape {position.shape}")
     if nucleus is not None and nucleus.shape != (len(trace),):
         wrong.append(f"nuclei have shape {nucleus.shape}")
+    if area is not None and area.shape != (len(trace),):
+        wrong.append(f"areas have shape {area.shape}")
     if wrong:
         raise DataError(
-            f"{source}: there are {len(trace)} traces, but {' and '.join(wrong)}. All three need "
+            f"{source}: there are {len(trace)} traces, but {' and '.join(wrong)}. All need "
             "one row per cell; is the matrix stored as (frames, cells)? Then set transpose.",
             code="E_SHAPE",
         )
+
+
+def _check_kinds(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    kept = set(mat73.CLASSES) if path.suffix == ".mat" else None
+    for name, values in arrays.items():
+        if not numeric(values.dtype) or (kept is not None and values.dtype.str[1:] not in kept):
+            raise DataError(
+                f"{path.name}: {name!r} holds {values.dtype}, which a file of traces cannot keep; "
+                "store it as float32 or float64.",
+                code="E_SHAPE",
+            )
 
 
 def _save_npz(temporary: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -231,7 +255,8 @@ def _save_npz(temporary: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 def _save_mat5(temporary: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     with temporary.open("wb") as file:
-        scipy.io.savemat(file, dict(arrays), do_compression=True, oned_as="row")
+        rows = {name: mat73.at_least_2d(values) for name, values in arrays.items()}
+        scipy.io.savemat(file, rows, do_compression=True)
 
 
 def _compare(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -27,8 +27,9 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore
 
 from clgkit import fsio
+from clgkit.blocks import Output
 from clgkit.data import lazy
-from clgkit.workspace import Output
+from clgkit.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,11 +42,18 @@ UNITS = {"um": "micrometer", "s": "second"}
 
 
 class RecordingStore(LocalStore):
-    """A folder store that writes through `fsio` and remembers what it wrote."""
+    """A folder store that writes through `fsio` and remembers what it wrote.
+
+    It shows no values: a block replaces whole chunks (or shards), whatever lies there.
+    """
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.written: dict[str, fsio.Written] = {}
+
+    async def get(self, key: str, *given: Any, **options: Any) -> Buffer | None:
+        """Read metadata."""
+        return None if "/c/" in key else await super().get(key, *given, **options)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write one key in one step."""
@@ -53,6 +61,11 @@ class RecordingStore(LocalStore):
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
         data = value.as_numpy_array().tobytes()
         self.written[key] = await asyncio.to_thread(fsio.write_bytes, path, data)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write one key unless it is there; groups that hold coordinates are made like this."""
+        if not (Path(self.root) / key).exists():
+            await self.set(key, value)
 
 
 def create(folder: Path, made: Output, split: Mapping[str, int]) -> dict[str, fsio.Written]:
@@ -189,8 +202,19 @@ class ZarrPixels:
         return np.dtype(self.array.dtype)
 
     def __getitem__(self, key: tuple[slice, ...]) -> Array:
-        """Read a part."""
-        return np.asarray(self.array[key])
+        """Read a part.
+
+        Raises
+        ------
+        StoreError
+            If what is read is not what was written.
+        """
+        try:
+            return np.asarray(self.array[key])
+        except (RuntimeError, ValueError) as error:  # what codecs raise of a wrong checksum
+            raise StoreError(
+                f"{self.folder} is damaged ({error}). Mend it with `clg run --check`."
+            ) from error
 
 
 def load(folder: Path) -> xr.DataArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from clgkit import io
+from clgkit.data import lazy
 from clgkit.errors import DataError, SettingsError
 from clgkit.pipeline.store import digest
 from clgkit.registration import NOISE_LEVEL, neighbour_correlation
@@ -62,15 +64,15 @@ class RawInputs:
 
     def keys(self) -> dict[str, str]:
         """Return raw input → key: the file's fingerprint and the facts given with it."""
-        keys = {}
+        keys: dict[str, str] = {}
         for name in ("function", "structure", "plane_map"):
             section = self.settings[name]
             facts = section.model_dump(mode="json", exclude={"path", "ignore_noise"})
             path = self.settings.path(name)
-            if path is not None:
+            if name == "structure" and section.time_average:
+                keys[name] = digest(["time average", keys.get("function")])
+            elif path is not None:
                 keys[name] = digest([fingerprint(path), facts])
-            elif name == "structure" and section.time_average and "function" in keys:
-                keys[name] = digest(["time average", keys["function"]])
         return keys
 
     def open(self, name: str) -> Any:
@@ -98,7 +100,12 @@ class RawInputs:
         """The structural stack."""
         given = self.settings["structure"]
         if given.time_average:
-            return time_average(self.function)
+            if given.path:
+                raise SettingsError(
+                    "[structure] has a path and time_average = true. Empty the path, or set "
+                    "time_average = false."
+                )
+            return lazy_time_average(self.function)
         volume: Volume = io.read_volume(
             self._path("structure"),
             axes=given.axes,
@@ -190,9 +197,39 @@ def some_slices(volume: Volume) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def time_average(movie: Movie) -> Volume:
     """Return the mean over time, summed frame by frame."""
-    total = np.zeros([movie.sizes[dim] for dim in ("z", "y", "x")])
-    for frame in range(movie.sizes["time"]):
-        total += movie.isel(time=frame).values
+    return lazy_time_average(movie).load()
+
+
+def lazy_time_average(movie: Movie) -> Volume:
+    """Return the mean over time, which is made when it is first read."""
     coords = {dim: movie.coords[dim] for dim in ("z", "y", "x")}
-    average = np.asarray(total / movie.sizes["time"], np.float32)
-    return xr.DataArray(average, dims=("z", "y", "x"), coords=coords, name="structure")
+    average = xr.Variable(("z", "y", "x"), lazy(_TimeAverage(movie)))
+    return xr.DataArray(average, coords=coords, name="structure")
+
+
+class _TimeAverage:
+    """The mean over time as pixels, (z, y, x) float32."""
+
+    def __init__(self, movie: Movie) -> None:
+        self.movie = movie
+        self.shape = tuple(movie.sizes[dim] for dim in ("z", "y", "x"))
+        self.dtype = np.dtype(np.float32)
+        self._lock = threading.Lock()
+        self._made: np.ndarray[Any, np.dtype[np.float32]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to a worker process without the lock."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
+    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Return a part; all of it is made once."""
+        with self._lock:
+            if self._made is None:
+                total = np.zeros(self.shape)
+                for frame in range(self.movie.sizes["time"]):
+                    total += self.movie.isel(time=frame).values
+                self._made = np.asarray(total / self.movie.sizes["time"], np.float32)
+        return self._made[key]

@@ -17,6 +17,8 @@ from clgkit import fsio
 from clgkit.errors import LockedError
 
 NAME = ".lock"
+TRIES = 20
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @contextmanager
@@ -32,6 +34,7 @@ def locked(run: Path) -> Iterator[None]:
     me = _who()
     _take(path, me)
     try:
+        _sweep(run)
         yield
     finally:
         if _read(path) == me:
@@ -41,15 +44,15 @@ def locked(run: Path) -> Iterator[None]:
 def _who() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
+        "started": _started(os.getpid()),
         "host": socket.gethostname(),
-        "boot": psutil.boot_time(),
+        "boot": _boot(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
 
 
 def _take(path: Path, me: dict[str, Any]) -> None:
-    for _ in range(3):
+    for _ in range(TRIES):
         mine = fsio.temporary_name(path)
         fsio.write_json(mine, me)
         try:
@@ -59,6 +62,8 @@ def _take(path: Path, me: dict[str, Any]) -> None:
             if holder is not None and not _is_dead(holder):
                 raise LockedError(_sentence(path, holder)) from None
             _set_aside(path, holder)
+        except FileNotFoundError:
+            continue  # a new holder swept our file away as a leftover
         else:
             return
         finally:
@@ -77,6 +82,14 @@ def _set_aside(path: Path, holder: dict[str, Any] | None) -> None:
         fsio.remove(aside)
 
 
+def _sweep(run: Path) -> None:
+    """Remove files that dead processes were writing into the run folder."""
+    for leftover in run.glob(f"{fsio.TEMPORARY}*"):
+        pid = leftover.name.removeprefix(fsio.TEMPORARY).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            fsio.remove(leftover)
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         read = json.loads(path.read_text())
@@ -86,16 +99,37 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _is_dead(holder: dict[str, Any]) -> bool:
-    me = _who()
-    if holder.get("host") != me["host"]:
+    if holder.get("host") != socket.gethostname():
         return False
-    if abs(float(holder.get("boot", 0)) - me["boot"]) > 60:
+    if holder.get("boot") != _boot():
         return True
     try:
-        started = float(psutil.Process(int(holder["pid"])).create_time())
+        return bool(_started(int(holder["pid"])) != holder.get("started"))
     except (psutil.Error, KeyError, ValueError):
         return True
-    return abs(started - float(holder.get("started", 0))) > 1
+
+
+def _boot() -> str:
+    """Return what changes when the machine starts again."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return f"{psutil.boot_time() / 60:.0f}"  # to the minute: some systems guess it anew
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process started, in a form that setting the clock does not change.
+
+    None is for a process that has ended and waits to be buried by its parent.
+    """
+    process = psutil.Process(pid)
+    if process.status() == psutil.STATUS_ZOMBIE:
+        return None
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return f"{process.create_time():.0f}"
+    return fields[19]
 
 
 def _sentence(path: Path, holder: dict[str, Any]) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from clgkit.errors import SettingsError
 from clgkit.params import closest
-from clgkit.pipeline.store import Manifest, Store, digest
+from clgkit.pipeline.store import Level, Manifest, Store, digest
 from clgkit.stages import STAGES, Stage
 
 if TYPE_CHECKING:
     from clgkit.pipeline.settings import RunSettings
 
-State = Literal["current", "stale", "missing", "partial"]
+State = Literal["current", "stale", "missing", "partial", "damaged"]
+FORCED = "forced"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Step:
     inputs
         Argument → key of what it reads.
     state
-        ``current`` results are kept; all others are computed.
+        ``current`` results are kept; all others are computed, ``damaged`` ones only as far as
+        they are.
     why
         In words, such as ``max_shift_px 15 -> 4``.
     """
@@ -47,7 +49,12 @@ class Step:
 
 
 def make_plan(
-    settings: RunSettings, raw_keys: Mapping[str, str], store: Store, force: tuple[str, ...] = ()
+    settings: RunSettings,
+    raw_keys: Mapping[str, str],
+    store: Store,
+    *,
+    force: tuple[str, ...] = (),
+    level: Level = "quick",
 ) -> list[Step]:
     """Return all stages in order, with the state of each.
 
@@ -61,6 +68,8 @@ def make_plan(
         Where results lie.
     force
         Stages to compute again although they are current.
+    level
+        How results are looked at: ``"quick"`` (sizes) or ``"full"`` (checksums).
     """
     for name in force:
         check_name(name)
@@ -71,10 +80,10 @@ def make_plan(
         inputs = _input_keys(stage, keys)
         key = digest([name, stage.version, params, inputs])
         keys[name] = key
-        state, why = _judge(store, name, key, params, inputs)
-        if name in force and state == "current":
-            state, why = "stale", "forced"
-        steps.append(Step(name, key, inputs, params, state, why))
+        step = _judged(Step(name, key, inputs, params, "missing", ""), store, level)
+        if name in force and step.state == "current":
+            step = replace(step, state="stale", why=FORCED)
+        steps.append(step)
     return steps
 
 
@@ -105,36 +114,40 @@ def _input_keys(stage: Stage, keys: Mapping[str, str]) -> dict[str, str]:
     return made
 
 
-def _judge(
-    store: Store, name: str, key: str, params: Mapping[str, Any], inputs: Mapping[str, str]
-) -> tuple[State, str]:
-    manifest = store.manifest(name)
+def _judged(step: Step, store: Store, level: Level) -> Step:
+    """Return a step with its state and the reason."""
+    manifest = store.manifest(step.name)
     if manifest is None:
-        partial = (store.run / f"{name}.partial").is_dir()
-        return ("partial", "interrupted") if partial else ("missing", "not computed yet")
-    if manifest.key != key:
-        return "stale", _difference(manifest, name, params, inputs)
-    damage = store.damage(name)
+        return replace(step, **_unfinished(step, store.partial_key(step.name)))
+    if manifest.key != step.key:
+        return replace(step, state="stale", why=_difference(manifest, step))
+    damage = store.result(step.name, check=False).damage(level)
     if damage:
-        return "stale", f"damaged: {damage[0]}"
-    return "current", ""
+        return replace(step, state="damaged", why=damage[0])
+    return replace(step, state="current")
 
 
-def _difference(
-    manifest: Manifest, name: str, params: Mapping[str, Any], inputs: Mapping[str, str]
-) -> str:
+def _unfinished(step: Step, partial_key: str | None) -> dict[str, Any]:
+    if partial_key is None:
+        return {"state": "missing", "why": "not computed yet"}
+    if partial_key == step.key:
+        return {"state": "partial", "why": "interrupted"}
+    return {"state": "missing", "why": "interrupted with other settings or data"}
+
+
+def _difference(manifest: Manifest, step: Step) -> str:
     """Say in words why a stored result is not what is asked for."""
     reasons = []
-    if manifest.version != STAGES[name].version:
-        reasons.append(f"version {manifest.version} -> {STAGES[name].version}")
-    for setting in [*params, *(set(manifest.params) - set(params))]:
-        old, new = manifest.params.get(setting), params.get(setting)
+    if manifest.version != step.stage.version:
+        reasons.append(f"version {manifest.version} -> {step.stage.version}")
+    for setting in dict.fromkeys([*step.params, *manifest.params]):
+        old, new = manifest.params.get(setting), step.params.get(setting)
         if old != new:
             reasons.append(f"{setting} {old} -> {new}")
     changed = [
-        STAGES[name].inputs[argument].rstrip("?")
-        for argument in STAGES[name].inputs
-        if manifest.inputs.get(argument) != inputs.get(argument)
+        source.rstrip("?")
+        for argument, source in step.stage.inputs.items()
+        if manifest.inputs.get(argument) != step.inputs.get(argument)
     ]
     reasons += [f"{source} changed" for source in changed]
     return ", ".join(reasons) or "made by another version of clgkit"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -160,7 +161,9 @@ def _override(values: dict[str, Any], text: str) -> None:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
-    values.setdefault(section, {})[key] = parsed
+    if not isinstance(values.setdefault(section, {}), dict):
+        raise SettingsError(f"[{section}] of the settings file is no section; --set cannot use it.")
+    values[section][key] = parsed
 
 
 def write(folder: Path, values: dict[str, dict[str, Any]] | None = None) -> Path:
@@ -206,8 +209,7 @@ def toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{escaped}"'
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
     if isinstance(value, list | tuple):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     return repr(value)

@@ -3,6 +3,7 @@
 ::
 
     <run>/<stage>/MANIFEST.json     written last; the only sign that a result is whole
+    <run>/<stage>/journal.jsonl     the blocks it was made of, so that one alone can be mended
     <run>/<stage>/<output>.zarr/
     <run>/<stage>.partial/          work in progress, with a journal of finished blocks
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from clgkit import fsio
+from clgkit.blocks import Block, Output
 from clgkit.errors import ResourceError, StoreError
 from clgkit.pipeline import arrays
-from clgkit.workspace import FAILED, Block, Output
+from clgkit.workspace import FAILED
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
 JOURNAL = "journal.jsonl"
+METADATA = ".metadata.json"
 Level = Literal["quick", "full"]
+Files = dict[str, tuple[int, int]]
+"""File → size and crc32."""
 
 
 def digest(value: object) -> str:
@@ -87,7 +91,7 @@ class Result:
         for name, (n_bytes, crc32) in self.manifest.files.items():
             path = self.folder / name
             if not path.is_file():
-                found.append(f"{path.name} of {self.manifest.stage} is missing ({name})")
+                found.append(f"{name} of {self.manifest.stage} is missing")
             elif path.stat().st_size != n_bytes:
                 size = path.stat().st_size
                 found.append(f"{name} of {self.manifest.stage} has {size} bytes, not {n_bytes}")
@@ -106,13 +110,37 @@ class Store:
         """Return the receipt of a stage, or None if it is not finished."""
         return _read_manifest(self.run / stage)
 
+    def partial_key(self, stage: str) -> str | None:
+        """Return the key of a stage's work in progress, or None if there is none."""
+        records = fsio.Journal(self.run / f"{stage}.partial" / JOURNAL).read()
+        return str(records[0].get("key")) if records else None
+
     def recover(self, stage: str) -> None:
-        """Complete a stage whose run died between the receipt and the renaming."""
+        """Complete a stage whose run died between the receipt and the last renaming."""
+        old = self.run / f"{stage}.old"
         if _read_manifest(self.run / f"{stage}.partial") is not None:
             _publish(self.run, stage)
+        elif (self.run / stage).exists():
+            fsio.remove(old)
+        elif old.exists():
+            old.rename(self.run / stage)
 
-    def result(self, stage: str) -> Result:
+    def reopen(self, stage: str) -> None:
+        """Turn a damaged result into work in progress: what is whole of it is kept."""
+        partial = self.run / f"{stage}.partial"
+        fsio.remove(self.run / stage / MANIFEST)
+        fsio.remove(partial)
+        (self.run / stage).rename(partial)
+
+    def result(self, stage: str, *, check: bool = True) -> Result:
         """Return a finished stage.
+
+        Parameters
+        ----------
+        stage
+            Its name.
+        check
+            Make sure that no file is missing or short.
 
         Raises
         ------
@@ -123,19 +151,13 @@ class Store:
         if manifest is None:
             raise StoreError(f"Stage {stage} has no finished result in {self.run}. Run `clg run`.")
         result = Result(self.run / stage, manifest)
-        damage = result.damage()
+        damage = result.damage() if check else []
         if damage:
             raise StoreError(f"The result of {stage} is damaged: {damage[0]}. Run `clg run` again.")
         return result
 
-    def damage(self, stage: str, level: Level = "quick") -> list[str]:
-        """Return a sentence per file of a finished stage that is missing or changed."""
-        manifest = self.manifest(stage)
-        return [] if manifest is None else Result(self.run / stage, manifest).damage(level)
-
-    def discard(self, stage: str) -> None:
-        """Forget a stage's result and its partial work."""
-        fsio.remove(self.run / stage)
+    def discard_partial(self, stage: str) -> None:
+        """Forget a stage's work in progress."""
         fsio.remove(self.run / f"{stage}.partial")
 
     def partial(self, stage: str, key: str) -> Partial:
@@ -163,33 +185,43 @@ class Partial:
         self.key = key
         self.folder = run / f"{stage}.partial"
         self._journal = fsio.Journal(self.folder / JOURNAL)
-        self._files: dict[str, tuple[int, int]] = {}
-        self._blocks: dict[str, set[str]] = {}
-        self._splits: dict[str, dict[str, int]] = {}
+        self._files: Files = {}
         self._n_nan: dict[str, int] = {}
+        self._blocks: dict[str, dict[str, tuple[Files, dict[str, int]]]] = {}
+        self._splits: dict[str, dict[str, int]] = {}
         self._made: list[str] = []
-        self.resumed_blocks = 0
+        self._fresh: set[str] = set()
         if self._same_key():
+            self._sweep()
             self._read_journal()
         else:
             fsio.remove(self.folder)
             self.folder.mkdir(parents=True)
             self._journal.append({"kind": "key", "key": key})
 
+    @property
+    def resumed_blocks(self) -> int:
+        """Number of blocks that an interrupted run had finished."""
+        return sum(map(len, self._blocks.values()))
+
     def _same_key(self) -> bool:
-        records = self._journal.read() if self.folder.is_dir() else []
+        records = self._journal.read()
         return bool(records) and records[0] == {"kind": "key", "key": self.key}
+
+    def _sweep(self) -> None:
+        """Remove the files that a killed run was writing."""
+        for leftover in [*self.folder.rglob(f"{fsio.TEMPORARY}*")]:
+            fsio.remove(leftover)
 
     def _read_journal(self) -> None:
         for record in self._journal.read()[1:]:
-            files: dict[str, Any] = dict(record.get("files") or {})  # type: ignore[call-overload]
-            call = str(record.get("call"))
-            if record["kind"] == "split":
-                self._splits[call] = dict(record["split"])  # type: ignore[call-overload]
-            elif record["kind"] == "block" and self._intact(files):
-                self._blocks.setdefault(call, set()).add(str(record["block"]))
-                self._remember(files, record.get("n_nan"))
-                self.resumed_blocks += 1
+            read: dict[str, Any] = record
+            call = str(read.get("call"))
+            if read.get("kind") == "split":
+                self._splits[call] = dict(read["split"])
+            elif read.get("kind") == "block" and self._intact(read["files"]):
+                files = {name: (int(n), int(crc)) for name, (n, crc) in read["files"].items()}
+                self._blocks.setdefault(call, {})[str(read["block"])] = (files, read["n_nan"])
 
     def _intact(self, files: Mapping[str, Any]) -> bool:
         paths = {self.folder / name: entry for name, entry in files.items()}
@@ -198,15 +230,17 @@ class Partial:
             for path, (n, crc) in paths.items()
         )
 
-    def _remember(self, files: Mapping[str, Any], n_nan: Any) -> None:
-        self._files.update({name: (int(n), int(crc)) for name, (n, crc) in files.items()})
-        for name, count in dict(n_nan or {}).items():
-            self._n_nan[name] = self._n_nan.get(name, 0) + int(count)
+    def _remember(self, files: Files, n_nan: Mapping[str, int]) -> None:
+        self._files.update(files)
+        for name, count in n_nan.items():
+            self._n_nan[name] = self._n_nan.get(name, 0) + count
 
     def split(self, outputs: list[Output], proposed: dict[str, int]) -> dict[str, int]:
         """Return the block sizes an interrupted run used, or `proposed`."""
         call = _call(outputs)
         if call not in self._splits:
+            for made in outputs:  # arrays whose block sizes are not known cannot be continued
+                fsio.remove(self._folder_of(made.name))
             self._splits[call] = proposed
             self._journal.append({"kind": "split", "call": call, "split": proposed})
         return self._splits[call]
@@ -215,43 +249,47 @@ class Partial:
         """Make the zarr groups."""
         return [self._sink(made, split) for made in outputs]
 
+    def _folder_of(self, name: str) -> Path:
+        return self.folder / f"{name}.zarr"
+
     def _sink(self, made: Output, split: Mapping[str, int]) -> DiskSink:
-        folder = self.folder / f"{made.name}.zarr"
+        folder = self._folder_of(made.name)
         if made.name not in self._made:
             self._made.append(made.name)
-        if not self._metadata_is_whole(folder):
-            files = arrays.create(folder, made, split)
-            self._remember(_named(folder, self.folder, files), None)
-            fsio.write_json(folder / ".whole", sorted(files))
-        else:
-            self._remember(self._metadata(folder), None)
+        files = self._metadata(folder)
+        if files is None:
+            self._fresh.add(made.name)
+            fsio.remove(folder)
+            files = _named(folder, self.folder, arrays.create(folder, made, split))
+            fsio.write_json(folder / METADATA, files)
+        self._remember(files, {})
         return DiskSink(folder, made)
 
-    def _metadata_is_whole(self, folder: Path) -> bool:
-        if (folder / ".whole").is_file():
-            return True
-        fsio.remove(folder)
-        return False
-
-    def _metadata(self, folder: Path) -> dict[str, tuple[int, int]]:
-        names = json.loads((folder / ".whole").read_text())
-        paths = [folder / name for name in names]
-        return {
-            str(p.relative_to(self.folder).as_posix()): (p.stat().st_size, fsio.crc32_of(p))
-            for p in paths
-        }
+    def _metadata(self, folder: Path) -> Files | None:
+        """Return the files of an array that hold no values, or None if they are not whole."""
+        try:
+            read = json.loads((folder / METADATA).read_text())
+            files = {str(name): (int(n), int(crc)) for name, (n, crc) in read.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
+        return files if self._intact(files) else None
 
     def done(self, outputs: list[Output]) -> set[str]:
         """Return the blocks an interrupted run had finished."""
-        return self._blocks.get(_call(outputs), set())
+        call = _call(outputs)
+        if self._fresh & {made.name for made in outputs}:
+            self._blocks.pop(call, None)  # the values went with the metadata
+        kept = self._blocks.get(call, {})
+        for files, n_nan in kept.values():
+            self._remember(files, n_nan)
+        return set(kept)
 
     def commit(self, outputs: list[Output], block: Block, packets: list[Any]) -> None:
         """Journal a finished block."""
-        files: dict[str, tuple[int, int]] = {}
+        files: Files = {}
         n_nan = {}
         for made, packet in zip(outputs, packets, strict=True):
-            folder = self.folder / f"{made.name}.zarr"
-            files |= _named(folder, self.folder, packet.files)
+            files |= _named(self._folder_of(made.name), self.folder, packet.files)
             n_nan[made.name] = packet.n_nan
         self._remember(files, n_nan)
         record = {"kind": "block", "call": _call(outputs), "block": block.label()}
@@ -271,12 +309,14 @@ class Partial:
         sink = self._sink(made, {})
         whole = tuple(slice(0, n) for n in array.shape)
         packet = sink.pack(whole, np.ascontiguousarray(array.values))
-        folder = self.folder / f"{name}.zarr"
-        self._remember(_named(folder, self.folder, packet.files), {name: packet.n_nan})
+        files = _named(self._folder_of(name), self.folder, packet.files)
+        self._remember(files, {name: packet.n_nan})
 
     def finish(self, manifest: Mapping[str, Any]) -> Result:
         """Write the receipt, make it durable, and put the folder in its place."""
         fsio.sync_path(self.folder)
+        for inside in self.folder.rglob("*/"):
+            fsio.sync_folder(inside)
         whole = Manifest(
             **manifest,
             stage=self.stage,
@@ -293,8 +333,6 @@ class Partial:
 def _publish(run: Path, stage: str) -> None:
     """Put a folder whose receipt is written in its place; safe to repeat after a crash."""
     partial = run / f"{stage}.partial"
-    for leftover in [*partial.glob("*.zarr/.whole"), partial / JOURNAL]:
-        fsio.remove(leftover)
     old = run / f"{stage}.old"
     if partial.is_dir():
         if (run / stage).exists():
@@ -325,7 +363,7 @@ class DiskSink:
         try:
             files = arrays.write(self.folder, region, values)
         except OSError as error:
-            raise disk_error(error, self.folder, values.nbytes) from error
+            raise disk_error(error, self.folder) from error
         n_nan = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
         return Packet(files, n_nan)
 
@@ -340,11 +378,11 @@ class DiskSink:
         return loaded
 
 
-def disk_error(error: OSError, path: Path, n_bytes: int) -> ResourceError:
-    """Return a sentence for a write that the disk refused."""
+def disk_error(error: OSError, path: Path) -> ResourceError:
+    """Return a sentence for a read or write that the system refused."""
     return ResourceError(
-        f"Writing {n_bytes / 1e6:.1f} MB below {path} failed: {error.strerror}. Make room (or "
-        "check the disk) and run again; finished blocks are kept.",
+        f"Reading or writing below {path} failed: {error.strerror or error}. Make room (or check "
+        "the disk and its permissions) and run again; finished blocks are kept.",
         code="E_DISK",
     )
 
@@ -353,13 +391,6 @@ def _call(outputs: Iterable[Output]) -> str:
     return ",".join(made.name for made in outputs)
 
 
-def _named(
-    folder: Path, root: Path, files: Mapping[str, fsio.Written]
-) -> dict[str, tuple[int, int]]:
+def _named(folder: Path, root: Path, files: Mapping[str, fsio.Written]) -> Files:
     inside = folder.relative_to(root).as_posix()
     return {f"{inside}/{name}": (w.n_bytes, w.crc32) for name, w in files.items()}
-
-
-def total_bytes(outputs: Iterable[Output]) -> int:
-    """Return how much the outputs take uncompressed."""
-    return sum(math.prod(made.shape) * made.dtype.itemsize for made in outputs)
