@@ -277,7 +277,8 @@ OUT_OF_RANGE: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     },
     "correct_motion": {
         "max_shift_px": (0, -1, 1.5), "upsampling": (0, 2.5), "template_frames": (0, 0.5),
-        "iterations": (0, -2),
+        "iterations": (0, -2), "max_deviation_px": (0, -1), "grid_px": (0, 1.5),
+        "overlap_px": (-1, 0.5),
     },
     "align_planes": {"max_shift_px": (0, 2.5), "min_score": (-0.1, 1.1)},
     "extract_traces": {},
@@ -380,6 +381,8 @@ PROMISED: Mapping[str, Mapping[str, tuple[tuple[str, ...], str, set[str]]]] = {
     "correct_motion": {
         "corrected": (("time", "z", "y", "x"), "float32", {"time", "z", "y", "x"}),
         "shifts": (("time", "z", "axis"), "float32", {"time", "z"}),
+        "patch_shifts": (("time", "z", "patch_y", "patch_x", "axis"), "float32", {
+            "time", "z", "patch_y", "patch_x"}),
         "template": (("z", "y", "x"), "float32", {"z", "y", "x"}),
         "agreement": (("time", "z"), "float32", {"time", "z"}),
         "bad_frames": (("time", "z"), "uint8", {"time", "z"}),

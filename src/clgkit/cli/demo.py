@@ -85,6 +85,7 @@ def write_settings(folder: Path, fish: FishSettings) -> None:
             "diameter_um": fish.nucleus_diameter_um,
             "elongation": fish.axial_stretch,
         },
+        "align_planes": {"nucleus_um": fish.nucleus_diameter_um},
         "dismantle": {"relative_to": "lcc"},
     }
     text = settings.as_toml(settings.parse(values, "the settings of the demo"))

@@ -96,7 +96,7 @@ def create(folder: Path, made: Output, split: Mapping[str, int]) -> dict[str, fs
             },
         }
     }
-    if {"y", "x"} <= set(made.dims):
+    if is_image(made):
         attributes["ome"] = _ngff(made)
     group = zarr.create_group(store, attributes=attributes, overwrite=False)
     _create(group, replace(made, name="0"), *_grid(made, split))
@@ -129,12 +129,17 @@ def _grid(made: Output, split: Mapping[str, int]) -> tuple[tuple[int, ...], tupl
     """Return chunk and shard lengths: a shard belongs to one block alone."""
     sizes = dict(zip(made.dims, made.shape, strict=True))
     block = {dim: max(1, min(split.get(dim, n), n)) for dim, n in sizes.items()}
-    if {"y", "x"} <= set(made.dims):
+    if is_image(made):
         chunk = {dim: n if dim in "yx" else 1 for dim, n in block.items()}
         shard = tuple(block.values())
         return tuple(chunk.values()), None if shard == tuple(chunk.values()) else shard
     rows = {dim: n if dim in split else min(n, ROWS) for dim, n in block.items()}
     return tuple(rows.values()), None
+
+
+def is_image(made: Output) -> bool:
+    """Tell whether an output is a picture that viewers can open."""
+    return {"y", "x"} <= set(made.dims) <= {"time", "z", "y", "x"}
 
 
 def _ngff(made: Output) -> dict[str, Any]:

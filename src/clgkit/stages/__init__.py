@@ -65,6 +65,8 @@ STAGES: dict[str, Stage] = {
             "corrected": "correct_motion.corrected",
             "labels": "segment_nuclei.labels",
             "planes": "align_planes.planes",
+            "maps": "align_planes.maps?",
+            "residual": "align_planes.residual?",
             "bad_frames": "correct_motion.bad_frames?",
         },
     ),

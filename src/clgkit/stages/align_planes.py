@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
+from scipy.interpolate import NearestNDInterpolator
 
 from clgkit import registration
+from clgkit.blocks import output
 from clgkit.data import VOLUME, Volume, voxel_um
 from clgkit.errors import DataError, as_data_error
 from clgkit.params import Params
@@ -29,6 +32,10 @@ class AlignPlanes(Params):
     """Planes follow the order of the slices, the opposite order, or none."""
     use_spacing: bool = True
     """Expect neighbouring planes as far apart as their voxel size along z says."""
+    nucleus_um: PositiveFloat = 6.0
+    """Lateral diameter of a nucleus in micrometres; the filters fit it."""
+    in_plane: Literal["bent", "offset"] = "bent"
+    """Lay each slice on its plane by an affine map and a smooth bending, or by an offset alone."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Planes whose best slice correlates less are reported as doubtful."""
 
@@ -38,6 +45,8 @@ class PlanesAligned(NamedTuple):
 
     planes: xr.DataArray
     scores: xr.DataArray
+    maps: xr.DataArray
+    residual: Volume
 
 
 def align_planes(
@@ -46,7 +55,7 @@ def align_planes(
     plane_map: xr.DataArray | None = None,
     params: AlignPlanes = AlignPlanes(),  # noqa: B008  (frozen)
     *,
-    workspace: Workspace | None = None,  # noqa: ARG001  (one pass over the stack, not blocks)
+    workspace: Workspace | None = None,
 ) -> PlanesAligned:
     """Find the slice of the structural stack that each functional plane shows.
 
@@ -61,7 +70,7 @@ def align_planes(
     params
         Settings.
     workspace
-        Not used: the stack is read once, slice by slice.
+        Where blocks run and results go.
 
     Returns
     -------
@@ -71,7 +80,10 @@ def align_planes(
         loses if the plane had to lie elsewhere, in standard deviations; NaN where it could
         not), ``shift_y_px`` and ``shift_x_px`` (that lay the slice on the plane, in functional
         pixels) and ``given`` (1 where `plane_map` says it).  ``scores``: (z, slice) correlation
-        of every plane with every slice.
+        of every plane with every slice.  ``maps``: (z, y, x, axis) float32, offset from every
+        pixel of a plane to its position in its slice (structural pixels).  ``residual``: (z, y,
+        x) float32, how far the slice would still have to move there, in functional pixels, by
+        the nearest block that was registered; NaN where it is not known.
 
     Raises
     ------
@@ -93,10 +105,63 @@ def align_planes(
             max_shift_px=params.max_shift_px,
             order=params.order,
             slices_per_plane=_spacing(template, structure, usable) if params.use_spacing else None,
+            nucleus_px=_nucleus_px(template, params),
         )
         match = _obey(match, template.isel(z=usable), structure, given[usable], params)
     _warn(match, usable, given, params)
-    return _labelled(match, template, usable, given)
+    planes, scores = _labelled(match, template, usable, given)
+    maps, residual = (workspace or Workspace()).map_blocks(
+        partial(_map, structure=structure, params=params),
+        (template, planes),
+        [
+            output("maps", ("z", "y", "x", "axis"), template, axis=2),
+            output("residual", ("z", "y", "x"), template),
+        ],
+        split={"z": 1},
+    )
+    return PlanesAligned(planes, scores, maps, residual)
+
+
+def _nucleus_px(template: Volume, params: AlignPlanes) -> float:
+    return params.nucleus_um / voxel_um(template)[1]
+
+
+def _map(
+    template: xr.DataArray, planes: xr.DataArray, *, structure: Volume, params: AlignPlanes
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the map from one plane to its slice, and what is left over."""
+    plane, chosen = template.values[0], int(planes.values[0])
+    residual = np.full(plane.shape, np.nan, np.float32)
+    ratio = _ratio(template, structure)
+    shift = np.array([planes.coords[f"shift_{axis}_px"].values[0] for axis in "yx"])
+    shift = np.nan_to_num(shift)
+    offset = _offsets(registration.plane_to_slice(shift, pixel_ratio=ratio), plane.shape)
+    if chosen < 0 or params.in_plane == "offset":
+        return offset[None], residual[None]
+    try:
+        made = registration.register_plane(
+            plane,
+            structure.isel(z=chosen).values,
+            pixel_ratio=ratio,
+            max_shift_px=params.max_shift_px,
+            start_px=(float(shift[0]), float(shift[1])),
+            nucleus_px=_nucleus_px(template, params),
+        )
+    except ValueError:  # too little to see for anything but the offset
+        return offset[None], residual[None]
+    if len(made.block_center_px):
+        nearest = NearestNDInterpolator(
+            made.block_center_px, np.linalg.norm(made.block_residual_px, axis=1)
+        )
+        residual[:] = nearest(*np.indices(plane.shape))
+    return made.field[None], residual[None]
+
+
+def _offsets(matrix: npt.NDArray[np.float64], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Return the offset of every pixel under a (2, 3) map."""
+    here = np.indices(shape).transpose(1, 2, 0)
+    there = here @ matrix[:, :2].T + matrix[:, 2]
+    return np.asarray(there - here, np.float32)
 
 
 def _spacing(template: Volume, structure: Volume, usable: npt.NDArray[np.int64]) -> float | None:
@@ -129,6 +194,7 @@ def _obey(
         (structure.isel(z=int(z)).values for z in given[known]),
         pixel_ratio=_ratio(planes, structure),
         max_shift_px=params.max_shift_px,
+        nucleus_px=_nucleus_px(planes, params),
     )
     score, shift_px = match.score.copy(), match.shift_px.copy()
     slice_index[known] = given[known]
@@ -196,7 +262,7 @@ def _labelled(
     template: Volume,
     usable: npt.NDArray[np.int64],
     given: npt.NDArray[np.int32],
-) -> PlanesAligned:
+) -> tuple[xr.DataArray, xr.DataArray]:
     def spread(values: npt.NDArray[Any], fill: float, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         whole = np.full((template.sizes["z"], *values.shape[1:]), fill, dtype)
         whole[usable] = values
@@ -224,4 +290,4 @@ def _labelled(
         coords={"z": template.coords["z"]},
         name="scores",
     )
-    return PlanesAligned(planes, scores)
+    return planes, scores

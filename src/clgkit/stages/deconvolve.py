@@ -63,6 +63,8 @@ class Deconvolve(Params):
     """What counts as bright: a percentile of the stack or of each slice, the maximum, a number."""
     percentile: Annotated[float, Field(gt=0, le=100)] = 99.9
     """Percentile that the scale is taken at."""
+    headroom: PositiveFloat = 4.0
+    """Factor on the percentiles: the larger the scale, the smoother the result."""
     method: Literal["none", "richardson_lucy", "landweber"] = "none"
     """How slices are sharpened after the sparse step."""
     deconvolution_iterations: NonNegativeInt = 8
@@ -260,13 +262,13 @@ def _look(structure: Volume, params: Deconvolve) -> _Facts:
     facts = _Facts(np.ones(n_z, np.float32), (n_z, n_y, n_x), coords, bright, None)
     if params.background != "none" and params.compat == "none":
         facts, counted, own, highest = _with_background(structure, params, facts)
-    found = own
+    found = own * params.headroom
     if isinstance(params.scale, float):
         found = np.full(n_z, params.scale)
     elif params.scale == "max":
         found = np.full(n_z, highest)
     elif params.scale == "percentile":
-        found = np.full(n_z, _scale(counted, params.percentile, highest))
+        found = np.full(n_z, _scale(counted, params.percentile, highest) * params.headroom)
     # Where a percentile is 0 nothing but the maximum says what is bright.
     found = np.where(found > 0, found, highest or 1.0)
     return _Facts(found.astype(np.float32), facts.shape, coords, facts.bright, facts.coarse)

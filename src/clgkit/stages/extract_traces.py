@@ -10,7 +10,7 @@ import numpy as np
 
 from clgkit import registration, traces
 from clgkit.blocks import Output, output
-from clgkit.data import LABELS, MOVIE, Labels, Movie, voxel_um
+from clgkit.data import LABELS, MOVIE, Labels, Movie, Volume, voxel_um
 from clgkit.errors import DataError
 from clgkit.params import Params
 from clgkit.schema import Schema
@@ -29,7 +29,7 @@ class ExtractTraces(Params):
     """Settings of :func:`extract_traces`."""
 
     use_offset: bool = True
-    """Move the labels by the offset found for each plane before they are laid on it."""
+    """Lay the labels where the registration of each plane says, instead of as they are."""
     skip_bad_frames: bool = False
     """Give NaN for the bad frames of a plane; set compute_dff.interpolate_gaps along with it."""
     compat: Literal["none", "clg"] = "none"
@@ -50,6 +50,8 @@ def extract_traces(
     bad_frames: xr.DataArray | None = None,
     params: ExtractTraces = ExtractTraces(),  # noqa: B008  (frozen)
     *,
+    maps: xr.DataArray | None = None,
+    residual: Volume | None = None,
     workspace: Workspace | None = None,
 ) -> TracesExtracted:
     """Average the pixels of each nucleus on each plane, frame by frame.
@@ -69,6 +71,11 @@ def extract_traces(
         (time, z) codes of :func:`clgkit.stages.correct_motion`; above 0 is bad.
     params
         Settings.
+    maps
+        (z, y, x, axis) offset from every pixel of a plane to its position in its slice; without
+        it the offset of `planes` is used.
+    residual
+        (z, y, x) what the registration left over there, in functional pixels.
     workspace
         Where blocks run and results go.
 
@@ -77,7 +84,8 @@ def extract_traces(
     TracesExtracted
         ``rois``: (roi, time) float32, one row per nucleus and plane, NaN where a frame
         shows less than half of the roi, or is skipped; coordinates ``nucleus``, ``plane``
-        (index along z), ``slice``, ``area_px`` (functional pixels), ``y_px``, ``x_px``.
+        (index along z), ``slice``, ``area_px`` (functional pixels), ``y_px``, ``x_px`` and
+        ``registration_error_px`` (`residual` at the centre of the roi; NaN if not known).
         ``plane_labels``: (z, y, x) uint32, the labels as they lie on each plane.
 
     Raises
@@ -94,7 +102,7 @@ def extract_traces(
     workspace = workspace or Workspace()
     (plane_labels,) = workspace.map_blocks(
         partial(_plane_labels, labels=labels, ratio=_ratio(corrected, labels), params=params),
-        (planes, corrected.isel(time=0, drop=True)),
+        (planes, corrected.isel(time=0, drop=True), *(() if maps is None else (maps,))),
         [output("plane_labels", ("z", "y", "x"), corrected, np.uint32)],
         split={"z": 1},
     )
@@ -109,7 +117,7 @@ def extract_traces(
     made = workspace.map_blocks(
         partial(_extract, found=found, compat=params.compat == "clg"),
         (corrected, *skipped),
-        [_roi_table(found, planes, corrected)],
+        [_roi_table(found, planes, corrected, residual)],
         split={"time": None},
     )
     return TracesExtracted(made[0], plane_labels)
@@ -165,6 +173,7 @@ def _ratio(movie: Movie, labels: Labels) -> tuple[float, float]:
 def _plane_labels(
     planes: xr.DataArray,
     frame: xr.DataArray,
+    maps: xr.DataArray | None = None,
     *,
     labels: Labels,
     ratio: tuple[float, float],
@@ -174,15 +183,19 @@ def _plane_labels(
     shape = (frame.sizes["y"], frame.sizes["x"])
     if chosen < 0:
         return np.zeros((1, *shape), np.uint32)
-    offset = np.zeros(2)
-    if params.use_offset and params.compat == "none" and "shift_y_px" in planes.coords:
+    mapping = registration.plane_to_slice(np.zeros(2), pixel_ratio=ratio)
+    if params.use_offset and params.compat == "none" and maps is not None:
+        mapping = maps.values[0]
+    elif params.use_offset and params.compat == "none" and "shift_y_px" in planes.coords:
         offset = np.array([planes.coords[f"shift_{axis}_px"].values[0] for axis in "yx"])
-    mapping = registration.plane_to_slice(offset, pixel_ratio=ratio)
+        mapping = registration.plane_to_slice(offset, pixel_ratio=ratio)
     warped = registration.warp_labels(labels.isel(z=chosen).values, mapping, shape=shape)
     return np.asarray(warped[None], np.uint32)
 
 
-def _roi_table(found: list[traces.Rois], planes: xr.DataArray, movie: Movie) -> Output:
+def _roi_table(
+    found: list[traces.Rois], planes: xr.DataArray, movie: Movie, residual: Volume | None
+) -> Output:
     """Return the output that holds the rois of all planes, one plane after another."""
     count = [len(rois.nucleus) for rois in found]
     plane = np.repeat(np.arange(len(found), dtype=np.int32), count)
@@ -193,12 +206,23 @@ def _roi_table(found: list[traces.Rois], planes: xr.DataArray, movie: Movie) -> 
         "area_px": np.concatenate([rois.area_px for rois in found]),
         "y_px": np.concatenate([rois.y for rois in found]),
         "x_px": np.concatenate([rois.x for rois in found]),
+        "registration_error_px": np.concatenate(
+            [_error(rois, plane, residual) for plane, rois in enumerate(found)]
+        ),
     }
     table: dict[str, Any] = {name: (("roi",), values, {}) for name, values in columns.items()}
     time = movie.coords["time"]
     coords = {**table, "time": (("time",), time.values, dict(time.attrs))}
     shape = (len(plane), movie.sizes["time"])
     return Output("rois", ("roi", "time"), shape, np.dtype(np.float32), coords)
+
+
+def _error(rois: traces.Rois, plane: int, residual: Volume | None) -> npt.NDArray[np.float32]:
+    """Return what the registration left over at the centre of each roi."""
+    if residual is None:
+        return np.full(len(rois.nucleus), np.nan, np.float32)
+    y, x = np.rint(rois.y).astype(np.intp), np.rint(rois.x).astype(np.intp)
+    return np.asarray(residual.isel(z=plane).values[y, x], np.float32)
 
 
 def _extract(

@@ -1,0 +1,210 @@
+"""The sparse step and what follows it, beside the same scheme with Fourier transforms in numpy."""
+
+import functools
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft, ndimage
+
+from benchmarks.harness import Figure, Size, measure, peak_mb, peer_version
+from clgkit.deconvolution import (
+    HALO_PX,
+    Deblur,
+    SparseHessian,
+    amplitude_response,
+    choose_core,
+    denoise_block,
+    denoise_sparse,
+    find_scale,
+    gaussian_psf,
+    richardson_lucy,
+)
+from clgkit.segmentation import score_labels, segment_classical
+from clgkit.simulate import Fish, preset
+
+Float32: TypeAlias = npt.NDArray[np.float32]
+
+BRAIN = (301, 1024, 1024)
+PUBLISHED = SparseHessian(sparsity=6)
+ROUNDS = 12  # that are timed; all rounds cost the same
+PSF = gaussian_psf(3.0, pixel_um=1.0)
+
+
+def make_nuclei(shape: tuple[int, int, int], *, photons: float, seed: int = 0) -> Float32:
+    """Return balls of brightness 1 on 0.15, blurred, with shot noise."""
+    rng = np.random.default_rng(seed)
+    light = np.full(shape, 0.15)
+    z, y, x = np.ogrid[tuple(slice(0, n) for n in shape)]
+    for _ in range(int(np.prod(shape) // 2270)):
+        cz, cy, cx = rng.uniform(0, shape)
+        radius = rng.uniform(3.0, 4.5)
+        light[((z - cz) * 2.2) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 < radius**2] = 1.0
+    light = ndimage.gaussian_filter(light, (1.06, 1.02, 1.02), mode="nearest")
+    return np.asarray(rng.poisson(photons * light), np.float32)
+
+
+def denoise_by_fourier(f: Float32, rounds: int) -> Float32:
+    """Follow the scheme term by term: whole arrays, and two transforms a round."""
+    ez, ey, ex = (4 * np.sin(np.pi * np.arange(n) / n) ** 2 for n in f.shape)
+    laplacian = ez[:, None, None] + ey[:, None] + ex[: f.shape[2] // 2 + 1]
+    below = (150 + 36 + laplacian**2).astype(np.float32)
+    terms = [(1, 1, 1), (2, 2, 1), (0, 0, 1), (1, 2, 2), (0, 2, 2), (0, 1, 2)]
+    b = np.zeros((7, *f.shape), np.float32)
+    g = f
+    for _ in range(rounds):
+        u = np.float32(150) * f
+        for k, (i, j, weight) in enumerate(terms):
+            bend = _difference(_difference(g, i, ahead=True), j, ahead=i != j)
+            back = _difference(_shrink(bend, b[k]), i, ahead=i == j)
+            u += np.float32(weight) * _difference(back, j, ahead=False)
+        u += np.float32(6) * _shrink(g, b[6])
+        g = fft.irfftn(fft.rfftn(u) / below, f.shape)
+    return np.maximum(g, 0)
+
+
+def _difference(g: Float32, axis: int, *, ahead: bool) -> Float32:
+    made = np.zeros_like(g)
+    lines, out = np.moveaxis(g, axis, 0), np.moveaxis(made, axis, 0)
+    np.subtract(lines[1:], lines[:-1], out=out[:-1] if ahead else out[1:])
+    return made
+
+
+def _shrink(q: Float32, b: Float32) -> Float32:
+    t = q + b
+    np.clip(t, -1, 1, out=b)
+    return np.asarray(t - 2 * b)
+
+
+def figure_speed(size: Size) -> Figure:
+    """Whole brain, 120 + 8 iterations: from one inner tile and one plane, halo included.
+
+    CPU seconds over two: tiles and planes share nothing, so that two cores halve the time.
+    """
+    shape = BRAIN if size == "full" else (20, 40, 40)
+    core = choose_core(shape)
+    cuts = [-(-n // c) for n, c in zip(shape, core, strict=True)]
+    wide = tuple(c + 2 * HALO_PX * (k > 1) for c, k in zip(core, cuts, strict=True))
+    tile = np.random.default_rng(0).random(wide, np.float32)
+    plane = np.random.default_rng(0).random(shape[1:], np.float32)
+    method = SparseHessian(iterations=1 + ROUNDS, sparsity=6)
+    scale = np.ones(wide[0], np.float32)
+    faces = ((True, True), (False, False), (False, False))
+    tile_s, plane_s = measure(
+        lambda: denoise_block(tile, method, scale=scale, faces=faces),
+        lambda: richardson_lucy(plane, PSF, iterations=8),
+    )
+    total_s = tile_s * (PUBLISHED.iterations - 1) / ROUNDS * np.prod(cuts) + plane_s * shape[0]
+    ours = 1e6 * float(total_s) / float(np.prod(shape, dtype=float)) / 2
+    return Figure("120 + 8 iterations, CPU s / 2 cores", "µs/voxel", ours, target=3.0)
+
+
+def figure_rounds(size: Size) -> Figure:
+    """Twelve rounds of the sparse step on one block that needs no tiles."""
+    f = np.random.default_rng(0).random((64, 192, 192) if size == "full" else (8, 16, 16))
+    data = f.astype(np.float32)
+    method = SparseHessian(iterations=1 + ROUNDS, sparsity=6)
+    ours, peer = measure(lambda: method(data), lambda: denoise_by_fourier(data, ROUNDS))
+    name = f"whole arrays and transforms, {peer_version('scipy')}"
+    return Figure("twelve rounds", "CPU s", ours, peer=name, peer_value=peer, target=2.5)
+
+
+def figure_difference(size: Size) -> Figure:
+    """Largest difference to transforms, 120 iterations, over the maximum."""
+    f = make_nuclei((24, 64, 64) if size == "full" else (6, 12, 12), photons=30) / np.float32(40)
+    ours, peer = PUBLISHED(f), denoise_by_fourier(f, PUBLISHED.iterations - 1)
+    return Figure("difference to transforms", "1", _worst(ours, peer), target=1e-5)
+
+
+def figure_tiles(size: Size) -> Figure:
+    """Largest difference of a tiled to a whole stack, over the maximum."""
+    f = make_nuclei((24, 96, 96) if size == "full" else (2, 8, 30), photons=30)
+    whole = denoise_sparse(f, PUBLISHED).image
+    tiled = denoise_sparse(f, PUBLISHED, core_px=(f.shape[0] // 2, f.shape[1], 20)).image
+    return Figure("tiles to whole", "1", _worst(tiled, whole), target=1e-6)
+
+
+def figure_border(size: Size) -> Figure:
+    """Worst face of a stack against the same stack mirrored twice as wide: NRMS."""
+    f = make_nuclei((24, 64, 64) if size == "full" else (6, 12, 12), photons=30)
+    pad = 4 if size == "toy" else 20
+    wide = np.pad(f, pad, mode="reflect")
+    inside = (slice(pad, -pad),) * 3
+    scale = np.full(len(wide), find_scale(f)[0], np.float32)
+    better = denoise_block(wide, PUBLISHED, scale=scale)[inside]
+    ours = denoise_sparse(f, PUBLISHED).image
+    faces = [(ours.take(k, a), better.take(k, a)) for a in range(3) for k in (0, -1)]
+    worst = max(float(np.sqrt(np.mean((o - b) ** 2)) / b.std()) for o, b in faces)
+    return Figure("border error", "NRMS", worst, target=0.01)
+
+
+def figure_widths(size: Size) -> Figure:
+    """Bead widths against the published table: the largest deviation of six."""
+    amplitudes = (1.0,) if size == "toy" else (1.0, 0.5, 0.25, 0.1, 0.05)
+    made = amplitude_response(PUBLISHED, Deblur(PSF), amplitudes=amplitudes)
+    table = np.array([[3.06, 3.11, 1.14], [2.60, 2.64, 2.47]])
+    worst = float(np.abs(np.array([made.lateral_px, made.axial_px]) - table).max())
+    return Figure("bead widths", "px", worst, target=0.05)
+
+
+def figure_likeness(size: Size) -> Figure:
+    """Correlation with the noise-free stack at 5 photons, the maximum as scale as published."""
+    shape = (16, 128, 128) if size == "full" else (6, 24, 24)
+    noisy, clean = (make_nuclei(shape, photons=photons) for photons in (5, 3e5))
+    ours = denoise_sparse(noisy, PUBLISHED, scale="max").image
+    peer = ndimage.gaussian_filter(noisy, (0.6, 1, 1))
+    values = [float(np.corrcoef(image.ravel(), clean.ravel())[0, 1]) for image in (ours, peer)]
+    name = f"Gaussian of the same width, {peer_version('scipy')}"
+    return Figure(
+        "r at 5 photons", "1", values[0], peer=name, peer_value=values[1], better="higher"
+    )
+
+
+def figure_hot_pixel(size: Size) -> Figure:
+    """Largest change more than 10 px from a voxel ten times as bright as any other."""
+    f = make_nuclei((16, 64, 64) if size == "full" else (3, 26, 26), photons=30)
+    hot, place = f.copy(), tuple(n // 2 for n in f.shape)
+    hot[place] = 10 * f.max()
+    away = np.abs(np.indices(f.shape) - np.reshape(place, (3, 1, 1, 1))).max(axis=0) > 10
+    scale = float(find_scale(f)[0])
+    one, other = (denoise_sparse(image, PUBLISHED, scale=scale).image for image in (f, hot))
+    worst = float(np.abs(one - other)[away].max() / f.max())
+    return Figure("reach of a hot pixel", "1", worst, target=1e-6)
+
+
+def figure_memory(size: Size) -> Figure:
+    """Peak of a process that works on two tiles of a whole brain at once."""
+    core = choose_core(BRAIN) if size == "full" else (8, 16, 16)
+    return Figure(
+        "two tiles at once", "MB", peak_mb(functools.partial(two_tiles, core)), target=2e3
+    )
+
+
+def two_tiles(core: tuple[int, int, int]) -> None:
+    """Denoise a stack of four inner tiles with two threads."""
+    stack = np.ones((core[0], 2 * core[1], 2 * core[2]), np.uint16)
+    stack[0, 0, 0] = 2
+    denoise_sparse(stack, SparseHessian(iterations=2), core_px=core, workers=2)
+
+
+def figure_nuclei(size: Size) -> Figure:
+    """F1 of the nuclei found after denoising, beside those found in the raw stack."""
+    smaller = {"shape_px": (60, 256, 256), "n_neurons": 680, "n_planes": 5, "n_frames": 4}
+    fish = Fish(preset("demo", seed=3, **smaller) if size == "full" else preset("tiny", seed=3))
+    depth, settings = fish.settings.shape_px[0], fish.settings
+    raw = fish.structure_block(0, depth).astype(np.float32) - np.float32(settings.offset)
+    light = np.maximum(raw, 0)
+    truth = fish.labels_block(0, depth)
+    width = settings.nucleus_diameter_um
+    size_um = (settings.axial_stretch * width, width, width)
+    ours, peer = (
+        score_labels(
+            truth, segment_classical(image, voxel_um=settings.voxel_um, diameter_um=size_um)
+        ).f1
+        for image in (denoise_sparse(light, SparseHessian(sparsity=0), headroom=4.0).image, light)
+    )
+    return Figure("F1 of nuclei", "1", ours, peer="raw stack", peer_value=peer, better="higher")
+
+
+def _worst(ours: Float32, theirs: Float32) -> float:
+    return float(np.abs(ours - theirs).max() / theirs.max())

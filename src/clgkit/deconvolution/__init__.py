@@ -1,0 +1,85 @@
+"""Sparse deconvolution of structural stacks.
+
+Three parts, each of use by itself.  `denoise_sparse` (settings: `SparseHessian`) makes a noisy
+stack smooth without blunting its edges; it gains no resolution.  `richardson_lucy` or `landweber`
+sharpen planes with a kernel of `airy_psf`, `gaussian_psf` or your own.  `estimate_background` finds
+what varies slowly.  `amplitude_response` tells what the settings do to dim things, and
+`deconvolve_original` follows the authors' program to the letter.
+"""
+
+from clgkit.deconvolution.background import (
+    BACKGROUNDS,
+    Background,
+    background_coefficients,
+    clip_level,
+    estimate_background,
+    expand_background,
+)
+from clgkit.deconvolution.blur import Blur
+from clgkit.deconvolution.deblur import Deblur
+from clgkit.deconvolution.landweber import landweber
+from clgkit.deconvolution.original import deconvolve_original, oversample
+from clgkit.deconvolution.psf import (
+    airy_psf,
+    check_psf,
+    gaussian_psf,
+    original_half_width,
+    original_psf,
+    two_photon_fwhm_um,
+)
+from clgkit.deconvolution.response import (
+    AmplitudeResponse,
+    Gain,
+    amplitude_response,
+    flat_field_grain,
+    measure_gain,
+)
+from clgkit.deconvolution.richardson_lucy import richardson_lucy
+from clgkit.deconvolution.sparse import Minimum, SparseHessian, minimize_sparse_hessian
+from clgkit.deconvolution.volume import (
+    HALO_PX,
+    VOXELS,
+    Denoised,
+    check_stack,
+    choose_core,
+    denoise_block,
+    denoise_sparse,
+    find_scale,
+)
+
+__all__ = [
+    "BACKGROUNDS",
+    "HALO_PX",
+    "VOXELS",
+    "AmplitudeResponse",
+    "Background",
+    "Blur",
+    "Deblur",
+    "Denoised",
+    "Gain",
+    "Minimum",
+    "SparseHessian",
+    "airy_psf",
+    "amplitude_response",
+    "background_coefficients",
+    "check_psf",
+    "check_stack",
+    "choose_core",
+    "clip_level",
+    "deconvolve_original",
+    "denoise_block",
+    "denoise_sparse",
+    "estimate_background",
+    "expand_background",
+    "find_scale",
+    "flat_field_grain",
+    "gaussian_psf",
+    "landweber",
+    "measure_gain",
+    "minimize_sparse_hessian",
+    "original_half_width",
+    "original_psf",
+    "oversample",
+    "richardson_lucy",
+    "two_photon_fwhm_um",
+]

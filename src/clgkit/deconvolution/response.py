@@ -1,0 +1,215 @@
+"""What the settings in use do to dim things: beads of known brightness, and the stack itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from clgkit.deconvolution.sparse import SparseHessian
+from clgkit.deconvolution.volume import denoise_block
+
+if TYPE_CHECKING:
+    from clgkit.deconvolution.deblur import Deblur
+
+__all__ = [
+    "AMPLITUDES",
+    "AmplitudeResponse",
+    "Gain",
+    "amplitude_response",
+    "bead",
+    "flat_field_grain",
+    "measure_gain",
+    "width_at_half",
+]
+
+Float32: TypeAlias = npt.NDArray[np.float32]
+AMPLITUDES = (1.0, 0.5, 0.25, 0.1, 0.05)
+BEAD_FWHM_PX = (2.5, 3.0, 3.0)
+BEAD_SHAPE = (13, 25, 25)
+CENTER = (6, 12, 12)
+SMOOTHING_PX = (1.0, 2.0, 2.0)  # under which peaks are looked for
+NEIGHBOURS = (5, 9, 9)
+NOISES = 5.0  # a peak stands out by so many standard deviations
+NOISE_LEFT = (2 * math.sqrt(math.pi)) ** -1.5 * math.prod(SMOOTHING_PX) ** -0.5  # by smoothing
+DARK = 20  # percentile
+FEWEST_PEAKS = 20
+
+
+class AmplitudeResponse(NamedTuple):
+    """What becomes of beads without noise, of all amplitudes in `amplitude`."""
+
+    amplitude: Float32
+    """(n,) peak of the bead over the scale of the stack."""
+    denoised: Float32
+    """(n,) peak after the sparse step, over the peak before."""
+    deconvolved: Float32
+    """(n,) peak after the whole, over the peak before."""
+    lateral_px: tuple[float, float, float]
+    """Full width at half maximum of the brightest bead: before, denoised, deconvolved."""
+    axial_px: tuple[float, float, float]
+    """The same along z."""
+
+
+class Gain(NamedTuple):
+    """Brightness after over brightness before, of the bright spots of a stack."""
+
+    dim: float
+    """Median over the dimmest tenth; NaN without spots."""
+    bright: float
+    """Median over the brightest tenth."""
+    n_spots: int
+
+
+def bead(*, fwhm_px: tuple[float, float, float] = BEAD_FWHM_PX) -> Float32:
+    """Return a Gaussian spot of height 1 in the middle of a (13, 25, 25) block."""
+    axes = [np.arange(n) - c for n, c in zip(BEAD_SHAPE, CENTER, strict=True)]
+    z, y, x = (np.exp(-4 * np.log(2) * (a / w) ** 2) for a, w in zip(axes, fwhm_px, strict=True))
+    return np.asarray(z[:, None, None] * y[:, None] * x, np.float32)
+
+
+def width_at_half(profile: npt.NDArray[np.floating]) -> float:
+    """Return the full width at half maximum of a line with one peak, by linear interpolation."""
+    line = np.asarray(profile, np.float64)
+    peak = int(np.argmax(line))
+    half = line[peak] / 2
+    if half <= 0:
+        return float("nan")
+    return _reach(line[peak:], half) + _reach(line[peak::-1], half)
+
+
+def _reach(falling: npt.NDArray[np.float64], half: float) -> float:
+    below = np.flatnonzero(falling < half)
+    if below.size == 0:
+        return float(falling.size)
+    k = int(below[0])
+    return k - 1 + float((falling[k - 1] - half) / (falling[k - 1] - falling[k]))
+
+
+def amplitude_response(
+    method: SparseHessian | None = None,
+    deblur: Deblur | None = None,
+    *,
+    amplitudes: tuple[float, ...] = AMPLITUDES,
+    fwhm_px: tuple[float, float, float] = BEAD_FWHM_PX,
+) -> AmplitudeResponse:
+    """Return how bright beads come out of the settings in use, by how bright they went in.
+
+    Parameters
+    ----------
+    method
+        Sparse step.
+    deblur
+        Deconvolution of planes; None if there is none.
+    amplitudes
+        Peaks over the scale of the stack.
+    fwhm_px
+        Size of the beads, z, y, x.
+
+    Notes
+    -----
+    The step is not linear: with sparsity, what is dim loses more.  Where `denoised` is much lower
+    for a dim bead than for a bright one, brightness can no longer be compared.
+    """
+    method = method or SparseHessian()
+    one = bead(fwhm_px=fwhm_px)
+    scale = np.ones(len(one), np.float32)
+    gains, images = [], []
+    for amplitude in amplitudes:
+        image = denoise_block(one * np.float32(amplitude), method, scale=scale)
+        sharp = _sharpened(image, deblur)
+        gains.append((image[CENTER] / amplitude, sharp[CENTER] / amplitude))
+        images.append((image, sharp))
+    brightest = (one, *images[int(np.argmax(amplitudes))])
+    z, y, x = CENTER
+    lateral = [width_at_half(image[z, y]) for image in brightest]
+    axial = [width_at_half(image[:, y, x]) for image in brightest]
+    denoised, deconvolved = np.array(gains, np.float32).T
+    return AmplitudeResponse(
+        np.array(amplitudes, np.float32),
+        denoised,
+        deconvolved,
+        (lateral[0], lateral[1], lateral[2]),
+        (axial[0], axial[1], axial[2]),
+    )
+
+
+def _sharpened(image: Float32, deblur: Deblur | None) -> Float32:
+    """Return the deconvolved image, its edges widened to hold the kernel."""
+    if deblur is None:
+        return image
+    ny, nx = image.shape[1:]
+    my, mx = (max(0, k - n + 1) // 2 for k, n in zip(deblur.psf.shape, (ny, nx), strict=True))
+    wide = np.pad(image, ((0, 0), (my, my), (mx, mx)), mode="edge")
+    return deblur(wide)[:, my : my + ny, mx : mx + nx]
+
+
+def flat_field_grain(
+    method: SparseHessian | None = None,
+    deblur: Deblur | None = None,
+    *,
+    photons: float = 5.0,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Return the coefficient of variation of an empty field before, denoised and deconvolved.
+
+    The field is uniform light of so many photons; structure in the result is invented.  With
+    deconvolution the grain comes back.
+    """
+    shape = (12, 48, 48)
+    field = np.random.default_rng(seed).poisson(photons, shape).astype(np.float32)
+    scale = np.full(shape[0], np.percentile(field, 99.9), np.float32)
+    image = denoise_block(field, method or SparseHessian(), scale=scale)
+    sharp = _sharpened(image / scale[0], deblur)
+    before, after, last = (float(np.std(a) / np.mean(a)) for a in (field, image, sharp))
+    return before, after, last
+
+
+def measure_gain(
+    pieces: Iterable[tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]],
+) -> Gain:
+    """Compare the bright spots of some pieces of a stack with what became of them.
+
+    Parameters
+    ----------
+    pieces
+        Pairs (before, after) of (Z, Y, X) arrays in the same units.
+
+    Returns
+    -------
+    Gain
+        Spots are peaks of the smoothed piece that stand out of the noise; both sides are smoothed
+        alike, and what is dark (the 20th percentile) is taken off.  NaN if there are fewer than 20.
+    """
+    heights, gains = [], []
+    for before, after in pieces:
+        old, new = (_smoothed(image) for image in (before, after))
+        level, new_level = (float(np.percentile(image, DARK)) for image in (old, new))
+        tall = old > level + NOISES * NOISE_LEFT * _noise(before)
+        peaks = (old == ndimage.maximum_filter(old, NEIGHBOURS)) & tall
+        heights.append((old[peaks] - level).astype(np.float64))
+        gains.append((new[peaks] - new_level) / heights[-1])
+    height, gain = np.concatenate(heights), np.concatenate(gains)
+    if height.size < FEWEST_PEAKS:
+        return Gain(float("nan"), float("nan"), int(height.size))
+    low, high = np.percentile(height, [10, 90])
+    return Gain(
+        float(np.median(gain[height <= low])),
+        float(np.median(gain[height >= high])),
+        int(height.size),
+    )
+
+
+def _noise(image: npt.NDArray[Any]) -> float:
+    """Return the standard deviation of a voxel's noise, from neighbours along x."""
+    steps = np.abs(np.diff(np.asarray(image, np.float32), axis=-1))
+    return 1.4826 * float(np.median(steps)) / math.sqrt(2) if steps.size else 0.0
+
+
+def _smoothed(image: npt.NDArray[np.generic]) -> Float32:
+    smooth: Float32 = ndimage.gaussian_filter(np.asarray(image, np.float32), SMOOTHING_PX)
+    return smooth
