@@ -53,7 +53,7 @@ class DataError(ClgError):
     """The input is not what it should be.
 
     Codes: ``E_TRUNCATED``, ``E_NOT_IMAGE``, ``E_AXES``, ``E_SHAPE``, ``E_NOISE``,
-    ``E_TIMING``, ``E_CHANNELS``, ``E_SHORT``, ``E_PATH``.
+    ``E_TIMING``, ``E_CHANNELS``, ``E_PSF``, ``E_SHORT``, ``E_PATH``.
     """
 
     exit_code = 3

@@ -17,7 +17,6 @@ from clgkit.workspace import Workspace
 
 NETWORK_PARTS = ("indptr", "indices", "node_ids", "weights", "position_um")
 SETTINGS: dict[str, dict[str, Any]] = {
-    "deconvolve": {"iterations": 20},
     "segment_nuclei": {"diameter_um": 5.2, "elongation": 2.2},
     "correct_motion": {"max_shift_px": 8, "template_frames": 12},
     "compute_dff": {"long_window_s": 8.0},

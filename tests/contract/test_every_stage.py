@@ -265,12 +265,6 @@ OUT_OF_RANGE: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "radius_px": (0, -1, 1.5), "floor": (0, -1e-3), "low_percentile": (-1, 101),
         "high_percentile": (-1, 100.5),
     },
-    "deconvolve": {
-        "offset": (-1,), "iterations": (0, 1.5), "fidelity": (0, -1), "z_continuity": (-1,),
-        "sparsity": (-1,), "scale": (0, -1, "nonsense"), "percentile": (0, 100.5),
-        "deconvolution_iterations": (-1, 0.5), "fwhm_um": (0, -1), "na": (0, -1),
-        "wavelength_nm": (0, -1), "kernel": (1.0, [1.0, 2.0]),
-    },
     "segment_nuclei": {
         "diameter_um": (0, -6), "elongation": (0, -1), "noise_factor": (0, -1),
         "peak_share": (-0.1, 1), "height_share": (0, 1), "min_volume_share": (-0.1, 1),
@@ -280,7 +274,9 @@ OUT_OF_RANGE: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "iterations": (0, -2), "max_deviation_px": (0, -1), "grid_px": (0, 1.5),
         "overlap_px": (-1, 0.5),
     },
-    "align_planes": {"max_shift_px": (0, 2.5), "min_score": (-0.1, 1.1)},
+    "align_planes": {
+        "max_shift_px": (0, 2.5), "min_score": (-0.1, 1.1), "nucleus_um": (0, -1),
+    },
     "extract_traces": {},
     "merge_planes": {"min_area_px": (-1, 0.5)},
     "compute_dff": {"long_window_s": (0, -1), "short_window_s": (0, -1)},
@@ -373,7 +369,6 @@ def _copied(value: Any) -> Any:
 
 PROMISED: Mapping[str, Mapping[str, tuple[tuple[str, ...], str, set[str]]]] = {
     "normalize_contrast": {"normalized": (("z", "y", "x"), "float32", {"z", "y", "x"})},
-    "deconvolve": {"deconvolved": (("z", "y", "x"), "float32", {"z", "y", "x"})},
     "segment_nuclei": {
         "labels": (("z", "y", "x"), "uint32", {"z", "y", "x"}),
         "seeds": (("z", "y", "x"), "uint8", {"z", "y", "x"}),
@@ -392,10 +387,13 @@ PROMISED: Mapping[str, Mapping[str, tuple[tuple[str, ...], str, set[str]]]] = {
         "planes": (("z",), "int32", {
             "z", "score", "confidence", "shift_y_px", "shift_x_px", "given"}),
         "scores": (("z", "slice"), "float32", set()),
+        "maps": (("z", "y", "x", "axis"), "float32", {"z", "y", "x"}),
+        "residual": (("z", "y", "x"), "float32", {"z", "y", "x"}),
     },
     "extract_traces": {
         "rois": (("roi", "time"), "float32", {
-            "time", "nucleus", "plane", "slice", "area_px", "y_px", "x_px"}),
+            "time", "nucleus", "plane", "slice", "area_px", "y_px", "x_px",
+            "registration_error_px"}),
         "plane_labels": (("z", "y", "x"), "uint32", {"z", "y", "x"}),
     },
     "merge_planes": {

@@ -241,7 +241,7 @@ def test_i11_traces_leave_bad_frames_out_on_request_only() -> None:
     labels = np.zeros((2, SIDE, SIDE), np.uint32)
     labels[:, 20:26, 20:26] = 1
 
-    given = (corrected, labels_of(labels), planes_of(0, 1), bad)
+    given = (corrected, labels_of(labels), planes_of(0, 1), None, None, bad)
     kept, silent = stage("extract_traces", *given)
     skipped, warnings = stage("extract_traces", *given, skip_bad_frames=True)
 
@@ -260,7 +260,14 @@ def test_i11_a_neuron_seen_on_another_plane_keeps_the_frame() -> None:
     movie[1, 0] = 90
 
     rois = stage(
-        "extract_traces", movie_of(movie), labels, planes_of(0, 1), bad, skip_bad_frames=True
+        "extract_traces",
+        movie_of(movie),
+        labels,
+        planes_of(0, 1),
+        None,
+        None,
+        bad,
+        skip_bad_frames=True,
     ).result.rois
     merged = stage("merge_planes", rois, labels).result.fluorescence
 

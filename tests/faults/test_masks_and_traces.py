@@ -296,7 +296,7 @@ def test_m5_a_table_of_bad_frames_of_another_recording_is_refused() -> None:
     bad = xr.DataArray(np.zeros((7, 2), np.uint8), dims=("time", "z"))
 
     with pytest.raises(DataError, match="bad frames has shape"):
-        stage("extract_traces", movie_of(textured(3, 2, 16)), labels, planes_of(0, 1), bad,
+        stage("extract_traces", movie_of(textured(3, 2, 16)), labels, planes_of(0, 1), None, None, bad,
               skip_bad_frames=True)  # fmt: skip
 
 

@@ -217,11 +217,13 @@ def _register(
     block: xr.DataArray, template: xr.DataArray, *, params: CorrectMotion, line_offset_px: float
 ) -> tuple[npt.NDArray[Any], ...]:
     raw, reference = block.values[:, 0], template.values[0]
-    if not np.isfinite(reference).any():
-        raise ValueError("its template could not be made")
     statistics = np.column_stack(registration.frame_statistics(raw)).astype(np.float64)
     frames = _finite(raw)
-    if params.method == "rigid":
+    if not np.isfinite(reference).any():
+        centers = _centers(block, params)
+        shift_px, sure = np.zeros((len(raw), 2), np.float32), np.ones(len(raw), np.bool_)
+        patch_px = np.zeros((len(raw), len(centers.y), len(centers.x), 2), np.float32)
+    elif params.method == "rigid":
         prepared = registration.prepare_rigid(
             reference, max_shift_px=params.max_shift_px, upsampling=params.upsampling
         )
@@ -276,6 +278,8 @@ def _apply(
     *,
     line_offset_px: float,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    if not np.isfinite(template.values).any():
+        raise ValueError("its template could not be made")
     frames, shift_px = _finite(block.values[:, 0]), patch_shifts.values[:, 0]
     centers = registration.Centers(
         patch_shifts.coords["patch_y"].values, patch_shifts.coords["patch_x"].values

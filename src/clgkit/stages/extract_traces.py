@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 PLANES = Schema("list of the slices of the planes", ("z",), "iu")
+MAPS = Schema("map of planes onto slices", ("z", "y", "x", "axis"), "f")
+RESIDUAL = Schema("residual of the registration", ("z", "y", "x"), "f")
 BAD_FRAMES = Schema("table of bad frames", ("time", "z"), "iub")
 
 
@@ -43,15 +45,15 @@ class TracesExtracted(NamedTuple):
     plane_labels: Labels
 
 
-def extract_traces(
+def extract_traces(  # noqa: PLR0917  (the inputs of a stage, in the order of the table)
     corrected: Movie,
     labels: Labels,
     planes: xr.DataArray,
+    maps: xr.DataArray | None = None,
+    residual: Volume | None = None,
     bad_frames: xr.DataArray | None = None,
     params: ExtractTraces = ExtractTraces(),  # noqa: B008  (frozen)
     *,
-    maps: xr.DataArray | None = None,
-    residual: Volume | None = None,
     workspace: Workspace | None = None,
 ) -> TracesExtracted:
     """Average the pixels of each nucleus on each plane, frame by frame.
@@ -67,15 +69,15 @@ def extract_traces(
         Nuclei of the structural stack.
     planes
         Slice and offset of each plane, of :func:`clgkit.stages.align_planes`.
-    bad_frames
-        (time, z) codes of :func:`clgkit.stages.correct_motion`; above 0 is bad.
-    params
-        Settings.
     maps
         (z, y, x, axis) offset from every pixel of a plane to its position in its slice; without
         it the offset of `planes` is used.
     residual
         (z, y, x) what the registration left over there, in functional pixels.
+    bad_frames
+        (time, z) codes of :func:`clgkit.stages.correct_motion`; above 0 is bad.
+    params
+        Settings.
     workspace
         Where blocks run and results go.
 
@@ -98,6 +100,9 @@ def extract_traces(
     LABELS.check(labels)
     check_field_of_view(corrected, labels)
     _check_planes(planes, corrected, labels)
+    for given, schema in ((maps, MAPS), (residual, RESIDUAL)):
+        if given is not None:
+            schema.check(given)
     skipped = _skipped(bad_frames, corrected, params)
     workspace = workspace or Workspace()
     (plane_labels,) = workspace.map_blocks(
