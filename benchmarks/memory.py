@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 from benchmarks.harness import Figure, Size
@@ -41,16 +41,12 @@ def _clg(*words: str) -> None:
     subprocess.run([*CLG, *words], check=True, capture_output=True)
 
 
-def _figure(size: Size, *, stage: str) -> Figure:
-    short = _peaks(size, FRAMES[size])
-    long = _peaks(size, FRAMES[size] * LONGER)
-    worst = stage if stage in short else max(short, key=lambda name: long[name] / short[name])
-    name = f"peak memory of {worst}, {LONGER} times the frames ({long[worst]:.0f} MB)"
+def figure_growth(size: Size) -> Figure:
+    """Compare every stage's peak memory with that for four times the frames; the worst counts."""
+    short, long = _peaks(size, FRAMES[size]), _peaks(size, FRAMES[size] * LONGER)
+    worst = max(short, key=lambda name: long[name] / short[name])
+    name = f"peak memory, {LONGER} times the frames ({worst} {short[worst]:.0f} MB)"
     return Figure(name, "times", long[worst] / short[worst], target=FLAT)
-
-
-for _stage in STAGES:
-    globals()[f"figure_{_stage}"] = partial(_figure, stage=_stage)
 
 
 def figure_peak_of_all(size: Size) -> Figure:
