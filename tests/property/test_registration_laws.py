@@ -10,14 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clgkit.registration import (
+    Centers,
+    apply_shifts,
     assign_in_order,
     choose_frames,
     difference_of_gaussians,
     estimate_rigid,
+    prepare_piecewise,
+    register_piecewise,
     shift_frames,
     valid_mask,
     warp_labels,
 )
+from clgkit.registration.patches import plan_patches
 from tests.unit.registration_scene import make_field, move
 
 few = settings(deadline=None, max_examples=25)
@@ -33,6 +38,33 @@ def test_a_shifted_frame_gets_the_opposite_shift(shift: tuple[float, float]) -> 
 
     # 0.02 px steps, and content that enters at the edges.
     np.testing.assert_allclose(found, -np.array(shift), atol=0.2)
+
+
+@few
+@given(whole=st.tuples(*2 * [st.integers(-5, 5)]))
+def test_patches_of_a_shifted_frame_get_the_opposite_shift(whole: tuple[int, int]) -> None:
+    frames = move(FIELD, whole)[np.newaxis]
+    found = register_piecewise(frames, prepare_piecewise(FRAME, grid_px=32, overlap_px=16))
+
+    # Content that enters at the edges; patches of 48 px.
+    np.testing.assert_allclose(found.patch_shift[0], np.tile(-np.array(whole), (3, 3, 1)), atol=0.3)
+
+
+@few
+@given(shift=shifts_px, seed=st.integers(0, 99))
+def test_saved_shifts_give_the_same_again(shift: tuple[float, float], seed: int) -> None:
+    grid = plan_patches(FRAME.shape, grid_px=32, overlap_px=16)
+    bent = np.random.default_rng(seed).normal(0, 0.5, (2, *grid.shape, 2)) + shift
+    centers = Centers(grid.y.centers_px, grid.x.centers_px)
+    frames = np.stack([FRAME, 2 * FRAME]).astype(np.float32)
+    both = apply_shifts(frames, bent, centers=centers)
+    second = apply_shifts(frames[1:], bent[1:].astype(np.float32), centers=centers)
+
+    np.testing.assert_array_equal(np.isfinite(both.frames), both.valid)
+    # Shifts are stored in single precision: 1e-6 px of 10 px, times the slope.
+    common = both.valid[1] & second.valid[0]
+    np.testing.assert_allclose(second.frames[0][common], both.frames[1][common], atol=2e-5)
+    assert (both.valid[1] != second.valid[0]).mean() < 0.01  # a kernel that just touches the edge
 
 
 @few

@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage, special
 
 from clgkit.registration import (
+    PlaneMatch,
     match_planes,
     plane_to_slice,
     score_planes,
@@ -90,6 +91,114 @@ def test_every_plane_finds_its_slice(anatomy: Anatomy, order: str) -> None:
     assert match.scores.shape == (4, N_SLICES)
 
 
+def test_disks_are_found_as_rings_are(anatomy: Anatomy) -> None:
+    red = anatomy.stack[TRUE_SLICES].reshape(4, SIDE, 2, SIDE, 2).mean(axis=(2, 4))
+    match = match_planes(red, anatomy.stack, pixel_ratio=(2, 2))
+
+    np.testing.assert_array_equal(match.slice_index, TRUE_SLICES)
+    assert (match.score > 0.9).all()  # the very same pixels
+    assert np.abs(match.shift_px).max() < 0.1
+    assert match.found.all()
+
+
+def test_planes_of_another_anatomy_are_not_found(anatomy: Anatomy) -> None:
+    own = match_planes(anatomy.planes, anatomy.stack, pixel_ratio=(2, 2))
+    # Mirrored, the same cells are those of another fish: nothing lies where it should.
+    other = match_planes(anatomy.planes[:, ::-1], anatomy.stack, pixel_ratio=(2, 2))
+
+    assert own.found.all()
+    assert not other.found.any()
+    assert own.score.min() > 1.3 * other.score.max()
+    assert np.median(other.score / other.chance) < 1.3
+
+
+def test_a_blank_plane_is_not_found(anatomy: Anatomy) -> None:
+    planes = anatomy.planes.astype(np.float32)
+    planes[2] = np.nan
+    match = match_planes(planes, anatomy.stack, pixel_ratio=(2, 2))
+
+    assert match.found.tolist() == [True, True, False, True]
+    assert np.isnan(match.score[2])
+    assert np.isnan(match.chance[2])
+
+
+def test_pixels_without_a_value_are_left_out(anatomy: Anatomy) -> None:
+    planes = anatomy.planes.astype(np.float32)
+    planes[:, :20], planes[:, :, -9:] = np.nan, np.nan
+    match = match_planes(planes, anatomy.stack, pixel_ratio=(2, 2))
+
+    np.testing.assert_allclose(match.slice_index, TRUE_SLICES, atol=1)
+    assert match.found.all()
+
+
+def test_a_turned_and_stretched_plane_is_found(anatomy: Anatomy) -> None:
+    angle = np.deg2rad(1)
+    turn = 1.01 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    offset = (SIDE - 1) / 2 * (1 - turn.sum(axis=1))
+    turned = [ndimage.affine_transform(p.astype(float), turn, offset) for p in anatomy.planes]
+    match = match_planes(np.array(turned), anatomy.stack, pixel_ratio=(2, 2))
+
+    np.testing.assert_allclose(match.slice_index, TRUE_SLICES, atol=1)
+    assert match.found.all()
+
+
+def test_a_wrong_spacing_does_not_overrule_the_images(anatomy: Anatomy) -> None:
+    plain = match_planes(anatomy.planes, anatomy.stack, pixel_ratio=(2, 2))
+    spaced = match_planes(anatomy.planes, anatomy.stack, pixel_ratio=(2, 2), slices_per_plane=3)
+
+    np.testing.assert_allclose(spaced.slice_index, plain.slice_index, atol=1)
+
+
+def test_a_stack_is_scored_slice_by_slice(anatomy: Anatomy) -> None:
+    def scores(stack: np.ndarray) -> np.ndarray:
+        return match_planes(anatomy.planes, stack, pixel_ratio=(2, 2), order="free").scores
+
+    whole = scores(anatomy.stack)
+    np.testing.assert_array_equal(scores(anatomy.stack[5:9]), whole[:, 5:9])
+
+
+class Fishes(NamedTuple):
+    true: np.ndarray
+    own: PlaneMatch
+    foreign: PlaneMatch
+
+
+@pytest.fixture(scope="module")
+def fishes() -> Fishes:
+    from clgkit.simulate import Fish, preset
+
+    one, other = (Fish(preset("demo", seed=seed, n_frames=40)) for seed in (7, 8))
+    settings = one.settings
+    rng = np.random.default_rng(0)
+
+    def means(shown: Fish, planes: list[int]) -> np.ndarray:
+        clean = np.array([shown.clean_block(p, 0, 5).mean(axis=0) for p in planes])
+        variance = settings.gain * (clean - settings.offset) + settings.read_noise**2
+        return clean + rng.normal(size=clean.shape) * np.sqrt(variance / 40)
+
+    stack = one.structure_block(0, settings.shape_px[0])
+    chosen = [0, 3, 4, 7, 8]
+    own = match_planes(means(one, chosen), stack, pixel_ratio=(2, 2), max_shift_px=5)
+    foreign = match_planes(means(other, [2, 4, 6]), stack, pixel_ratio=(2, 2), max_shift_px=5)
+    return Fishes(one.slice_of_plane[chosen], own, foreign)
+
+
+@pytest.mark.slow
+def test_planes_of_a_simulated_fish_lie_within_a_slice(fishes: Fishes) -> None:
+    off = np.abs(fishes.own.slice_index - fishes.true)
+
+    assert off.max() <= 1
+    assert (off == 0).mean() >= 0.8  # 97 % of 180 planes of five other fish
+    assert fishes.own.found.all()
+    assert np.abs(fishes.own.shift_px).max() < 0.5  # means are not displaced
+
+
+@pytest.mark.slow
+def test_planes_of_another_simulated_fish_are_not_found(fishes: Fishes) -> None:
+    assert not fishes.foreign.found.any()
+    assert (fishes.foreign.score < 0.6 * fishes.own.score.min()).all()
+
+
 def test_planes_in_opposite_order_are_found(anatomy: Anatomy) -> None:
     match = match_planes(anatomy.planes[::-1], anatomy.stack, pixel_ratio=(2, 2), order="falling")
     np.testing.assert_allclose(match.slice_index, TRUE_SLICES[::-1], atol=1)
@@ -143,6 +252,8 @@ def test_any_pixel_ratio_is_read(anatomy: Anatomy, pixel_ratio: tuple[float, flo
     [
         ({"order": "sideways"}, "order must be"),
         ({"pixel_ratio": (0, 1)}, "pixel_ratio must be positive"),
+        ({"max_shift_px": -1}, "max_shift_px must be finite"),
+        ({"nucleus_px": 0}, "nucleus_px must be a positive"),
     ],
 )
 def test_nonsense_is_refused(anatomy: Anatomy, options: dict, match: str) -> None:

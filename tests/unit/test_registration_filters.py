@@ -19,6 +19,30 @@ def test_filter_is_the_difference_of_two_gaussians(shape: tuple[int, int]) -> No
     np.testing.assert_allclose(difference_of_gaussians(image), expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("shape", [(64, 96), (4, 8), (512, 60)])
+@pytest.mark.parametrize("outer", [6.0, 8.0, 20.0])
+def test_the_outer_gaussian_may_be_made_on_every_fourth_pixel(
+    shape: tuple[int, int], outer: float
+) -> None:
+    image = np.random.default_rng(0).normal(100, 10, shape)
+    expected = ndimage.gaussian_filter(image, 1) - ndimage.gaussian_filter(image, outer)
+    filtered = difference_of_gaussians(image, band_px=(1, outer))
+
+    # The smooth image of white noise of 10 has a scatter of 10 / (2 sqrt(pi) sigma) = 0.35
+    # at 8 px; the splines of variance 32 px² fit 6 px worst.
+    np.testing.assert_allclose(filtered, expected, atol=0.03 if outer == 6 else 5e-3)
+
+
+def test_the_filter_does_not_move_anything() -> None:
+    image = np.zeros((64, 64))
+    image[29, 34] = 1
+    smooth = ndimage.gaussian_filter(image, 1) - difference_of_gaussians(image)
+    y, x = np.indices(image.shape)
+
+    assert (smooth * y).sum() / smooth.sum() == pytest.approx(29, abs=1e-3)
+    assert (smooth * x).sum() / smooth.sum() == pytest.approx(34, abs=1e-3)
+
+
 def test_a_large_offset_does_not_cost_digits() -> None:
     image = np.random.default_rng(0).normal(0, 1, (32, 32)).round(2)
     plain, raised = (difference_of_gaussians(image + offset) for offset in (0, 30_000))

@@ -3,6 +3,7 @@
 A *shift* is the displacement to apply to the content of a frame, +y down, +x right.
 """
 
+from clgkit.registration.apply import Corrected, apply_shifts
 from clgkit.registration.axial import (
     PlaneMatch,
     PlaneScores,
@@ -10,6 +11,9 @@ from clgkit.registration.axial import (
     plane_to_slice,
     score_planes,
 )
+from clgkit.registration.bidirectional import LineOffset, estimate_line_offset
+from clgkit.registration.crossmodal import PlaneMap, register_plane
+from clgkit.registration.field import Centers, field_at
 from clgkit.registration.filters import difference_of_gaussians
 from clgkit.registration.frames import (
     FrameCode,
@@ -18,7 +22,26 @@ from clgkit.registration.frames import (
     frame_statistics,
     join_statistics,
 )
+from clgkit.registration.heldout import (
+    ResidualFlow,
+    SplitScore,
+    photon_split_score,
+    residual_flow,
+    split_photons,
+)
+from clgkit.registration.normcorre import (
+    NormcorreResult,
+    NormcorreSettings,
+    register_like_normcorre,
+)
 from clgkit.registration.order import OrderedAssignment, assign_in_order
+from clgkit.registration.piecewise import (
+    PiecewiseShifts,
+    PreparedPiecewise,
+    prepare_piecewise,
+    register_piecewise,
+)
+from clgkit.registration.placement import CellErrors, ShiftedControl, cell_errors, shifted_control
 from clgkit.registration.quality import (
     NOISE_LEVEL,
     correlation_to_template,
@@ -32,39 +55,82 @@ from clgkit.registration.rigid import (
     prepare_rigid,
     register_rigid,
 )
+from clgkit.registration.settle import pool_frames, settle_shifts, spread_shifts
 from clgkit.registration.spectrum import Shifts, estimate_shifts
-from clgkit.registration.template import choose_frames, make_template
+from clgkit.registration.template import choose_frames, find_bad_pixels, make_template
+from clgkit.registration.tilt import (
+    Drift,
+    Tilt,
+    cut_labels,
+    match_tilt,
+    sample_oblique,
+    z_drift,
+)
 from clgkit.registration.warp import shift_frames, valid_mask, warp_image, warp_labels
 
 __all__ = [
     "NOISE_LEVEL",
+    "CellErrors",
+    "Centers",
+    "Corrected",
+    "Drift",
     "FrameCode",
     "FrameStatistics",
+    "LineOffset",
+    "NormcorreResult",
+    "NormcorreSettings",
     "OrderedAssignment",
+    "PiecewiseShifts",
+    "PlaneMap",
     "PlaneMatch",
     "PlaneScores",
+    "PreparedPiecewise",
+    "ResidualFlow",
     "RigidShifts",
     "RigidTemplate",
+    "ShiftedControl",
     "Shifts",
+    "SplitScore",
+    "Tilt",
+    "apply_shifts",
     "assign_in_order",
+    "cell_errors",
     "choose_frames",
     "correlation_to_template",
     "crispness",
+    "cut_labels",
     "difference_of_gaussians",
+    "estimate_line_offset",
     "estimate_rigid",
     "estimate_shifts",
+    "field_at",
     "find_bad_frames",
+    "find_bad_pixels",
     "frame_statistics",
     "join_statistics",
     "make_template",
     "match_planes",
+    "match_tilt",
     "neighbour_correlation",
+    "photon_split_score",
     "plane_to_slice",
+    "pool_frames",
+    "prepare_piecewise",
     "prepare_rigid",
+    "register_like_normcorre",
+    "register_piecewise",
+    "register_plane",
     "register_rigid",
+    "residual_flow",
+    "sample_oblique",
     "score_planes",
+    "settle_shifts",
     "shift_frames",
+    "shifted_control",
+    "split_photons",
+    "spread_shifts",
     "valid_mask",
     "warp_image",
     "warp_labels",
+    "z_drift",
 ]

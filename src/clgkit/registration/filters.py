@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,29 @@ BLOB_BAND_PX = (3.0, 9.0)
 """Inner and outer sigma that turn a ring around a dark nucleus into a blob."""
 
 TRUNCATE = 4.0
+BIN = 4
+LEAST_COARSE_SIGMA_PX = 6.0
+
+
+def _spline(distance: npt.NDArray[np.float64]) -> Float32:
+    """Return the cubic B-spline at distances counted in bins."""
+    d = np.abs(distance)
+    value = np.where(d < 1, 4 - 6 * d**2 + 3 * d**3, np.maximum(2 - d, 0) ** 3) / 6
+    return np.ascontiguousarray(value, dtype=np.float32)
+
+
+BIN_WEIGHTS = _spline((np.arange(4 * BIN) - 2 * BIN + 0.5) / BIN) / np.float32(BIN)
+"""How much the pixels from six before a bin to six behind it count in it."""
+
+PLACE_WEIGHTS = _spline(
+    np.array(
+        [
+            [(p + 0.5) / BIN - (0.5 + k - (1 if p >= BIN // 2 else 2)) for k in range(4)]
+            for p in range(BIN)
+        ]
+    )
+)
+"""How much four bins count at each of the four places in a bin."""
 
 
 def difference_of_gaussians(
@@ -43,8 +68,11 @@ def difference_of_gaussians(
 
     Notes
     -----
-    Edges are mirrored (the edge pixel is repeated) and kernels end at four sigma.
-    Fields smaller than the kernel are mirrored as often as needed.
+    Edges are mirrored (the edge pixel is repeated) and kernels end at four sigma.  Fields
+    smaller than the kernel are mirrored as often as needed.  If both sides are multiples of
+    4 and the outer sigma is 6 px or more, that Gaussian is made on every fourth pixel,
+    between cubic B-splines that belong to its variance: its kernel then deviates from a
+    Gaussian by less than 0.2 % of its height.
     """
     inner, outer = band_px
     if not 0 < inner < outer:
@@ -55,8 +83,11 @@ def difference_of_gaussians(
     if valid is not None:
         fill = smooth_valid(plain, valid, sigma_px=outer)
         plain = np.where(valid, plain, fill)
-    out = np.empty_like(plain)
-    _band_pass(plain, _half_kernel(inner), _half_kernel(outer), out)
+    out = smooth(plain, sigma_px=inner)
+    if outer < LEAST_COARSE_SIGMA_PX or any(n % BIN for n in plain.shape):
+        out -= smooth(plain, sigma_px=outer)
+    else:
+        _subtract_smooth(plain, outer, out)
     if valid is not None:
         out *= valid
     return out
@@ -110,6 +141,17 @@ def smooth_valid(image: Float32, valid: npt.NDArray[np.bool_], *, sigma_px: floa
     return out
 
 
+def _subtract_smooth(image: Float32, sigma_px: float, out: Float32) -> None:
+    """Subtract the smooth image, made on bins, from `out`."""
+    variance = sigma_px**2 - 2 * BIN**2 / 3  # of the splines there and back
+    coarse = np.empty([-(-n // BIN) for n in image.shape], dtype=np.float32)
+    _bin(image, BIN_WEIGHTS, coarse)
+    coarse = smooth(coarse, sigma_px=math.sqrt(variance) / BIN)
+    wide = np.empty((coarse.shape[0], image.shape[1]), dtype=np.float32)
+    _widen(coarse, PLACE_WEIGHTS, wide)
+    _subtract_coarse(wide, PLACE_WEIGHTS, out)
+
+
 def soft_window(shape: tuple[int, int], *, margin_px: float) -> Float32:
     """Give weights that rise as a raised cosine from the edges to 1 over a margin.
 
@@ -143,14 +185,15 @@ def _center(
 ) -> tuple[Float32, npt.NDArray[np.bool_] | None]:
     """Subtract the mean of finite pixels, so that float32 keeps small structure on offsets."""
     values = np.ascontiguousarray(image, dtype=np.float32)
-    total, count = _finite_sum(values)
-    if count == 0:
-        return np.zeros_like(values), np.zeros(values.shape, dtype=np.bool_)
-    centered = values - np.float32(total / count)
-    if count == values.size:
-        return centered, None
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs make NaN
+        total = float(values.sum(dtype=np.float64))
+    if math.isfinite(total):
+        return values - np.float32(total / max(values.size, 1)), None
     valid = np.isfinite(values)
-    return np.where(valid, centered, np.float32(0)), valid
+    if not valid.any():
+        return np.zeros_like(values), valid
+    mean = values[valid].mean(dtype=np.float64)
+    return np.where(valid, values - np.float32(mean), np.float32(0)), valid
 
 
 def _half_kernel(sigma_px: float) -> Float32:
@@ -158,17 +201,6 @@ def _half_kernel(sigma_px: float) -> Float32:
     radius = int(TRUNCATE * sigma_px + 0.5)
     weights = np.exp(-0.5 * (np.arange(radius + 1) / sigma_px) ** 2)
     return np.asarray(weights / (2 * weights.sum() - weights[0]), dtype=np.float32)
-
-
-@numba.njit(cache=True, nogil=True)
-def _finite_sum(image: Float32) -> tuple[float, int]:
-    total, count = 0.0, 0
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            if np.isfinite(image[y, x]):
-                total += image[y, x]
-                count += 1
-    return total, count
 
 
 @numba.njit(cache=True, nogil=True)
@@ -215,13 +247,58 @@ def _smooth_rows(image: Float32, kernel: Float32, out: Float32) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _band_pass(image: Float32, inner: Float32, outer: Float32, out: Float32) -> None:
-    columns = np.empty_like(image)
-    coarse = np.empty_like(image)
-    _smooth_columns(image, outer, columns)
-    _smooth_rows(columns, outer, coarse)
-    _smooth_columns(image, inner, columns)
-    _smooth_rows(columns, inner, out)
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            out[y, x] -= coarse[y, x]
+def _bin(image: Float32, weights: Float32, out: Float32) -> None:
+    """Fill `out` with weighted means about every fourth pixel along both axes."""
+    ny, nx = image.shape
+    reach = (weights.size - BIN) // 2
+    line = np.empty(BIN * out.shape[1] + 2 * reach, dtype=np.float32)
+    for y in range(out.shape[0]):
+        line[:] = 0
+        middle = line[reach : reach + nx]
+        for k in range(0, weights.size, 4):
+            first = BIN * y - reach + k
+            a, b = image[_mirror(first, ny)], image[_mirror(first + 1, ny)]
+            c, d = image[_mirror(first + 2, ny)], image[_mirror(first + 3, ny)]
+            w = weights[k : k + 4]
+            for x in range(nx):
+                middle[x] += (w[0] * a[x] + w[1] * b[x]) + (w[2] * c[x] + w[3] * d[x])
+        for x in range(reach):
+            line[x] = middle[_mirror(x - reach, nx)]
+        for x in range(reach + nx, line.size):
+            line[x] = middle[_mirror(x - reach, nx)]
+        for x in range(out.shape[1]):
+            total = np.float32(0)
+            for k in range(weights.size):
+                total += weights[k] * line[BIN * x + k]
+            out[y, x] = total
+
+
+@numba.njit(cache=True, nogil=True)
+def _widen(coarse: Float32, weights: Float32, out: Float32) -> None:
+    """Fill `out` from bins along x; `weights` holds those of four bins at each place."""
+    n = coarse.shape[1]
+    padded = np.empty(n + 4, dtype=np.float32)
+    for y in range(coarse.shape[0]):
+        for x in range(-2, n + 2):
+            padded[x + 2] = coarse[y, _mirror(x, n)]
+        for x in range(out.shape[1]):
+            i, place = x // BIN, x % BIN
+            first = i + (1 if place >= BIN // 2 else 0)
+            w = weights[place]
+            out[y, x] = (w[0] * padded[first] + w[1] * padded[first + 1]) + (
+                w[2] * padded[first + 2] + w[3] * padded[first + 3]
+            )
+
+
+@numba.njit(cache=True, nogil=True)
+def _subtract_coarse(wide: Float32, weights: Float32, out: Float32) -> None:
+    """Subtract from `out` what bins along y, already of full width, make of each row."""
+    n = wide.shape[0]
+    for y in range(out.shape[0]):
+        i, place = y // BIN, y % BIN
+        first = i - (1 if place >= BIN // 2 else 2)
+        w, row = weights[place], out[y]
+        a, b = wide[_mirror(first, n)], wide[_mirror(first + 1, n)]
+        c, d = wide[_mirror(first + 2, n)], wide[_mirror(first + 3, n)]
+        for x in range(row.size):
+            row[x] -= (w[0] * a[x] + w[1] * b[x]) + (w[2] * c[x] + w[3] * d[x])

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from clgkit.registration.bidirectional import undo_line_offset
 from clgkit.registration.filters import MOTION_BAND_PX, difference_of_gaussians, soft_window
 from clgkit.registration.spectrum import Correlator, correlate, prepare_correlator
 
 Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 
 MARGIN_PX = 12.0
 """Width over which the edges of the template are faded in, at most a sixth of the field."""
+
+
+LEAST_SPECTRUM = 0.01
+"""Frequencies at which the filter, applied to both images, leaves less than this are skipped."""
+
+CLEAR_SIGMAS = 3.0
+"""A maximum of the correlation is clear if it exceeds the next by so many times the scatter."""
 
 
 class RigidShifts(NamedTuple):
@@ -25,6 +35,11 @@ class RigidShifts(NamedTuple):
     """(T,) normalised correlation of the filtered frame with the template; 0 as above."""
     registered: npt.NDArray[np.bool_]
     """(T,) false for a frame with nothing to compare: constant, or no finite pixel."""
+    second_peak: Float32
+    """(T,) the largest correlation at least 4 px away; 0 as above."""
+    confident: npt.NDArray[np.bool_]
+    """(T,) false where the shift may be noise; see
+    :func:`~clgkit.registration.settle.settle_shifts`."""
 
 
 class RigidTemplate(NamedTuple):
@@ -32,6 +47,18 @@ class RigidTemplate(NamedTuple):
 
     correlator: Correlator
     band_px: tuple[float, float]
+    image: Float32
+    """(Y, X) the filtered template, 0 where it has no value."""
+    bad_pixels: npt.NDArray[np.bool_] | None
+
+
+class RigidMatch(NamedTuple):
+    """The shift of one frame."""
+
+    shift_px: Float64
+    peak: float
+    second_peak: float
+    confident: bool
 
 
 def prepare_rigid(
@@ -40,6 +67,7 @@ def prepare_rigid(
     max_shift_px: float = 15,
     upsampling: int = 50,
     band_px: tuple[float, float] = MOTION_BAND_PX,
+    bad_pixels: npt.NDArray[np.bool_] | None = None,
 ) -> RigidTemplate:
     """Filter and transform a template once.
 
@@ -54,6 +82,9 @@ def prepare_rigid(
         Shifts are multiples of ``1 / upsampling`` px.
     band_px
         Inner and outer sigma of the difference of Gaussians.
+    bad_pixels : (Y, X) bool
+        Pixels of the camera or scan that show no sample, such as hot ones: no weight, neither
+        in the template nor in the frames.  They do not move, and would hold the sample still.
 
     Returns
     -------
@@ -64,6 +95,8 @@ def prepare_rigid(
     ValueError
         If the template is not 2-D, or has no structure to register to.
     """
+    if bad_pixels is not None:
+        template = without(template, bad_pixels)
     filtered = difference_of_gaussians(template, band_px=band_px)
     if not has_structure(template):
         raise ValueError(
@@ -72,17 +105,20 @@ def prepare_rigid(
         )
     ny, nx = filtered.shape
     weight = soft_window((ny, nx), margin_px=min(MARGIN_PX, ny / 6, nx / 6))
-    valid = _valid(template)
+    valid = finite_pixels(template)
     correlator = prepare_correlator(
         filtered,
         weight=weight if valid is None else weight * valid,
         max_shift_px=max_shift_px,
         upsampling=upsampling,
+        highest_frequency=math.sqrt(-math.log(LEAST_SPECTRUM)) / (2 * math.pi * band_px[0]),
     )
-    return RigidTemplate(correlator, band_px)
+    return RigidTemplate(correlator, band_px, filtered, bad_pixels)
 
 
-def register_rigid(frames: npt.NDArray[np.generic], template: RigidTemplate) -> RigidShifts:
+def register_rigid(
+    frames: npt.NDArray[np.generic], template: RigidTemplate, *, line_offset_px: float = 0.0
+) -> RigidShifts:
     """Find the shift of every frame to a prepared template.
 
     Parameters
@@ -91,6 +127,8 @@ def register_rigid(frames: npt.NDArray[np.generic], template: RigidTemplate) -> 
         Any real dtype; pixels that are not finite have no weight.
     template
         From :func:`prepare_rigid`.
+    line_offset_px
+        From :func:`~clgkit.registration.bidirectional.estimate_line_offset`; undone first.
 
     Returns
     -------
@@ -102,22 +140,79 @@ def register_rigid(frames: npt.NDArray[np.generic], template: RigidTemplate) -> 
     ValueError
         If the frames do not have the shape of the template.
     """
-    shape = template.correlator.search.shape
+    shape = template.image.shape
     if frames.ndim != 3 or frames.shape[1:] != shape:
         raise ValueError(
             f"frames {frames.shape} do not fit the template {shape}: expected (T, Y, X) and (Y, X)."
         )
     n_frames = len(frames)
     shift_px = np.zeros((n_frames, 2), dtype=np.float32)
-    peak = np.zeros(n_frames, dtype=np.float32)
-    registered = np.zeros(n_frames, dtype=np.bool_)
+    peak, second_peak = np.zeros((2, n_frames), dtype=np.float32)
+    registered, confident = np.zeros((2, n_frames), dtype=np.bool_)
     for t, frame in enumerate(frames):
         if has_structure(frame):
-            filtered = difference_of_gaussians(frame, band_px=template.band_px)
-            valid = _valid(frame)
-            shift_px[t], peak[t] = correlate(filtered, template.correlator, valid=valid)
-            registered[t] = True
-    return RigidShifts(shift_px, peak, registered)
+            filtered, valid = filter_frame(frame, template, line_offset_px=line_offset_px)
+            found = register_filtered(filtered, template, valid=valid)
+            if not math.isnan(found.peak):
+                shift_px[t], peak[t], second_peak[t], confident[t] = found
+                registered[t] = True
+    return RigidShifts(shift_px, peak, registered, second_peak, confident)
+
+
+def filter_frame(
+    frame: npt.NDArray[np.generic], template: RigidTemplate, *, line_offset_px: float = 0.0
+) -> tuple[Float32, npt.NDArray[np.bool_] | None]:
+    """Bring a frame into the form in which it is compared with the template.
+
+    Parameters
+    ----------
+    frame : (Y, X)
+        Any real dtype.
+    template
+        Tells the filter and the bad pixels.
+    line_offset_px
+        Of the odd rows; undone before filtering.
+
+    Returns
+    -------
+    filtered : (Y, X) float32
+    valid : (Y, X) bool or None
+        Its finite pixels; None if all are.
+    """
+    if template.bad_pixels is not None:
+        frame = without(frame, template.bad_pixels)
+    if line_offset_px:
+        frame = undo_line_offset(frame, line_offset_px)
+    return difference_of_gaussians(frame, band_px=template.band_px), finite_pixels(frame)
+
+
+def register_filtered(
+    filtered: Float32, template: RigidTemplate, *, valid: npt.NDArray[np.bool_] | None = None
+) -> RigidMatch:
+    """Find the shift of one filtered frame.
+
+    Parameters
+    ----------
+    filtered, valid
+        From :func:`filter_frame`.
+    template
+        From :func:`prepare_rigid`.
+
+    Returns
+    -------
+    RigidMatch
+        ``peak`` is NaN if the frame shows nothing.
+
+    Notes
+    -----
+    The correlation of noise with a template has many maxima of about the same height.  The
+    shift is confident if its maximum exceeds the next one, 4 px or more away, by three times
+    the scatter of the correlation there.  A window without room for a second maximum is
+    trusted.
+    """
+    match = correlate(filtered, template.correlator, valid=valid)
+    clear = match.peak - match.second_peak > CLEAR_SIGMAS * match.background
+    return RigidMatch(match.shift_px, match.peak, match.second_peak, bool(clear))
 
 
 def estimate_rigid(
@@ -170,7 +265,16 @@ def has_structure(image: npt.NDArray[np.generic]) -> bool:
     return bool(lowest < np.max(image, where=np.isfinite(image), initial=-np.inf))
 
 
-def _valid(image: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_] | None:
+def finite_pixels(image: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_] | None:
     """Return the finite pixels, or None if all are."""
+    if image.dtype.kind not in "fc":
+        return None
     finite = np.isfinite(image)
     return None if finite.all() else finite
+
+
+def without(image: npt.NDArray[np.generic], pixels: npt.NDArray[np.bool_]) -> Float32:
+    """Return an image, (Y, X) float32, with NaN at some pixels."""
+    if pixels.shape != image.shape:
+        raise ValueError(f"bad pixels {pixels.shape} do not fit an image {image.shape}.")
+    return np.where(pixels, np.float32(np.nan), image.astype(np.float32))
