@@ -32,13 +32,16 @@ def eigenvector_of_correlation(
     Raises
     ------
     ValueError
-        If the vector has not settled after `max_iterations` products.
+        If the vector has not settled after `max_iterations` products, of which there must
+        be one.
 
     Notes
     -----
     Power iteration from a constant vector.  The diagonal (1) does not change the vector and
     keeps the iteration from swinging.  Blocks are float32, sums float64: compare at 1e-5.
     """
+    if max_iterations < 1:
+        raise ValueError(f"max_iterations is {max_iterations}; wanted at least 1.")
     rows = prepare(unit)
     out = np.zeros(len(unit.live), np.float64)
     n_live = len(rows.nodes)

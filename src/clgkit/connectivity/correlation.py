@@ -103,7 +103,7 @@ def unit_rows(
     live = np.zeros(len(given), np.bool_)
     for start in range(0, len(given), BLOCK):
         part = slice(start, start + BLOCK)
-        out[part], live[part] = _scale(given[part].astype(np.float64), center=center)
+        out[part], live[part] = _scale(given[part].astype(np.float64, order="C"), center=center)
     return UnitRows(out, live)
 
 
@@ -314,7 +314,7 @@ def _narrow(rows: Prepared, rank: int, *, absolute: bool, block: int) -> float:
             )
         home = int(np.searchsorted(np.cumsum(counts), rank - below, side="right"))
         if home == N_BINS or below > rank:  # rounding of an edge: the value is at the border
-            break
+            return low if below > rank else high
         width = (high - low) / N_BINS
         low, high = low + home * width, low + (home + 1) * width
         if low + 0.5 * (high - low) in {low, high}:

@@ -174,6 +174,7 @@ def density_threshold(
         raise ValueError(f"density is {density}; wanted a share of pairs between 0 and 1.")
     n_pairs = count_pairs(unit)
     n_kept = round(density * n_pairs)
+    is_absolute(quantity)
     if n_kept == 0:
         return float("inf")
     rank = np.array([n_pairs - n_kept], np.int64)

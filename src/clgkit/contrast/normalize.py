@@ -12,6 +12,7 @@ import numpy.typing as npt
 Float32: TypeAlias = npt.NDArray[np.float32]
 UInt16: TypeAlias = npt.NDArray[np.uint16]
 
+BOUND = 1e5  # of a scaled pixel: brighter ones would wipe out their neighbours in the sums
 COMPILED = ("uint8", "uint16", "float32", "float64")  # other types travel as float64
 
 
@@ -22,6 +23,8 @@ class _Window(NamedTuple):
     low: float
     gain: float
     floor: float
+    bound: float
+    """Larger magnitudes are cut."""
 
 
 def normalize_contrast(
@@ -64,9 +67,9 @@ def normalize_contrast(
     With :math:`g` the plane scaled to [0, 1], the result is
     :math:`(g - \mu) / \sqrt{\sigma^2 + \text{floor}}`.  Edges are mirrored, the edge
     pixel repeated.  The box means are running sums in float64, so the time does not
-    depend on the radius; for 8- and 16-bit integers the sums are exact.  In a float
-    plane a pixel 10^5 times brighter than the range of the limits leaves a rounding
-    trace of about 1e-6 in the local variance of the pixels that follow it.
+    depend on the radius; for 8- and 16-bit integers the sums are exact.  In other planes
+    a pixel more than 10^5 times brighter than the range of the limits counts as one that
+    is: it leaves at most about 1e-6 in the local variance of the pixels that follow it.
 
     Follows ``local_normalization.py`` of the CLG framework, with the window that its
     ``half_size`` sets; there ``--radius`` only sets a padding.  Unlike there, integer
@@ -178,11 +181,13 @@ def _normalize_into(
         raise ValueError(f"limits are ({low}, {high}), but must be finite and ascending.")
     if darkest == brightest or low == high:
         return
-    # Integers are summed unscaled: the sums are then exact.
-    gain = 1.0 if np.asarray(plane).dtype.kind in "iub" else 1.0 / (high - low)
-    if not math.isfinite(gain):
-        raise ValueError(f"limits ({low}, {high}) are too close to each other to scale by.")
-    window = _Window(int(radius_px), low, gain, floor * ((high - low) * gain) ** 2)
+    # Small integers are summed unscaled: the sums are then exact.
+    exact = np.asarray(plane).dtype.kind in "iub" and np.asarray(plane).dtype.itemsize <= 2
+    gain = 1.0 if exact else 1.0 / (high - low)
+    if not 0 < gain < math.inf:
+        raise ValueError(f"limits ({low}, {high}) are too close or too far apart to scale by.")
+    bound = math.inf if exact else BOUND
+    window = _Window(int(radius_px), low, gain, floor * ((high - low) * gain) ** 2, bound)
     _normalize(pixels, window, out)
 
 
@@ -207,7 +212,7 @@ def _mirror(index: int, size: int) -> int:
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _normalize(pixels: npt.NDArray[Any], window: _Window, out: npt.NDArray[Any]) -> None:
     """Slide column sums down the plane and a window along each row of them."""
-    radius, low, gain, floor = window
+    radius, low, gain, floor, bound = window
     n_y, n_x = pixels.shape
     side = 2 * radius + 1
     share = 1.0 / (side * side)
@@ -217,13 +222,13 @@ def _normalize(pixels: npt.NDArray[Any], window: _Window, out: npt.NDArray[Any])
     for y in range(-radius, radius):
         row = pixels[_mirror(y, n_y)]
         for x in range(n_x):
-            value = (row[x] - low) * gain
+            value = min(max((row[x] - low) * gain, -bound), bound)
             sums[x] += value
             squares[x] += value * value
     for y in range(n_y):
         entering = pixels[_mirror(y + radius, n_y)]
         for x in range(n_x):
-            value = (entering[x] - low) * gain
+            value = min(max((entering[x] - low) * gain, -bound), bound)
             sums[x] += value
             squares[x] += value * value
         _slide(sums, radius, step, mean)
@@ -232,11 +237,11 @@ def _normalize(pixels: npt.NDArray[Any], window: _Window, out: npt.NDArray[Any])
         for x in range(n_x):
             local = mean[x] * share
             variance = max(square[x] * share - local * local, 0.0)
-            value = (row[x] - low) * gain
+            value = min(max((row[x] - low) * gain, -bound), bound)
             out[y, x] = (value - local) / math.sqrt(variance + floor)
         leaving = pixels[_mirror(y - radius, n_y)]
         for x in range(n_x):
-            value = (leaving[x] - low) * gain
+            value = min(max((leaving[x] - low) * gain, -bound), bound)
             sums[x] -= value
             squares[x] -= value * value
 

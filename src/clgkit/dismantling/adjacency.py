@@ -6,7 +6,9 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
+Bool: TypeAlias = npt.NDArray[np.bool_]
 Float64: TypeAlias = npt.NDArray[np.float64]
 Int32: TypeAlias = npt.NDArray[np.int32]
 Int64: TypeAlias = npt.NDArray[np.int64]
@@ -30,6 +32,7 @@ def check_rows(indptr: npt.ArrayLike, indices: npt.ArrayLike) -> tuple[Int64, In
             raise TypeError(f"{name} is {array.dtype}; wanted integers.")
         if array.ndim != 1:
             raise ValueError(f"{name} has {array.ndim} dimensions; wanted one.")
+    starts = np.ascontiguousarray(starts, np.int64)  # differences of unsigned numbers wrap
     rises = starts.size > 0 and starts[0] == 0 and not (np.diff(starts) < 0).any()
     if not rises or starts[-1] != ends.size:
         raise ValueError(
@@ -40,7 +43,53 @@ def check_rows(indptr: npt.ArrayLike, indices: npt.ArrayLike) -> tuple[Int64, In
         raise ValueError(
             f"indices run from {ends.min()} to {ends.max()}; wanted 0 to {starts.size - 2}."
         )
-    return np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(ends, np.int32)
+    return starts, np.ascontiguousarray(ends, np.int32)
+
+
+def check_graph(indptr: npt.ArrayLike, indices: npt.ArrayLike) -> tuple[Int64, Int32]:
+    """Return compressed sparse rows as `check_rows`, sorted, if they are a simple graph.
+
+    The loops that follow components leave their arrays on any other.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_rows`; also if an edge is missing in one direction or listed twice, or a
+        node is its own neighbour.
+    """
+    starts, ends = check_rows(indptr, indices)
+    if _first_odd_entry(starts, ends) < 0:
+        return starts, ends
+    rows = np.repeat(np.arange(starts.size - 1), np.diff(starts))
+    ends = ends[np.lexsort((ends, rows))]  # they may only have been unsorted
+    place = _first_odd_entry(starts, ends)
+    if place >= 0:
+        raise ValueError(
+            f"node {rows[place]} with neighbour {ends[place]}: every edge must be listed once in "
+            "either direction, and a node never as its own neighbour; clgkit.graph.from_pairs "
+            "makes such rows."
+        )
+    return starts, ends
+
+
+@njit(cache=True, nogil=True)
+def _first_odd_entry(indptr: Int64, indices: Int32) -> int:
+    """Return the first entry that is out of order or without a counterpart, -1 if none is.
+
+    Where all rows are sorted, the counterparts of row after row come up one by one.
+    """
+    counterpart = indptr[:-1].copy()
+    for u in range(counterpart.size):
+        before = -1
+        for place in range(indptr[u], indptr[u + 1]):
+            v = indices[place]
+            if v <= before or v == u or counterpart[v] == indptr[v + 1]:
+                return place
+            if indices[counterpart[v]] != u:
+                return place
+            counterpart[v] += 1
+            before = v
+    return -1
 
 
 def check_order(order: npt.ArrayLike, n_nodes: int) -> Int64:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.integrate import simpson
 
 from clgkit.dismantling import engine
-from clgkit.dismantling.adjacency import Int32, Int64, check_order, check_rows
+from clgkit.dismantling.adjacency import Int32, Int64, check_graph, check_order, check_rows
 
 RelativeTo: TypeAlias = Literal["nodes", "lcc"]
 
@@ -61,7 +61,7 @@ def lcc_curve(indptr: npt.ArrayLike, indices: npt.ArrayLike, order: npt.ArrayLik
 
 
 def _curve(indptr: Int64, indices: Int32, order: Int64) -> Int64:
-    curve: Int64 = engine.curve_of(indptr, indices, order)
+    curve: Int64 = engine.curve_of(indptr, indices, order)[0]
     return curve
 
 
@@ -107,8 +107,8 @@ def stop_index(curve: npt.ArrayLike, n_nodes: int, target: float) -> int | None:
 
 def auc(curve: npt.ArrayLike, n_nodes: int) -> float:
     """Return the sum of the curve after the first removal, over the number of nodes."""
-    total = int(np.asarray(curve)[1:].sum())
-    return total / n_nodes if n_nodes else 0.0
+    total = np.asarray(curve)[1:].sum()
+    return float(total / n_nodes) if n_nodes else 0.0
 
 
 def auc_simpson(curve: npt.ArrayLike, n_nodes: int) -> float:
@@ -175,7 +175,7 @@ def attack_in_order(
     TypeError, ValueError
         If the graph, the order or the target is not what it should be.
     """
-    starts, ends = check_rows(indptr, indices)
+    starts, ends = check_graph(indptr, indices)
     nodes = check_order(order, starts.size - 1)
     whole = whole_of(starts, ends, relative_to)
     stop = stop_size(whole, target)

@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
-    from clgkit.dismantling.adjacency import Int32, Int64
+    from clgkit.dismantling.adjacency import Bool, Int32, Int64
 
 Whole: TypeAlias = int | np.integer
 
@@ -64,8 +64,8 @@ class State(NamedTuple):
     """(2, N) searches alive, and the place of each search among them."""
 
 
-def start_state(indptr: Int64, indices: Int32) -> State:
-    """Return the components of the intact graph."""
+def start_state(indptr: Int64, indices: Int32, removed: Int64 | None = None) -> State:
+    """Return the components of the graph, without the nodes that were removed before."""
     n = indptr.size - 1
     state = State(
         begin=indptr[:-1].copy(),
@@ -86,6 +86,8 @@ def start_state(indptr: Int64, indices: Int32) -> State:
         parent=np.zeros(n, np.int32),
         active=np.zeros((2, n), np.int32),
     )
+    if removed is not None:
+        state.label[removed] = -1
     _label_all(state, indptr, indices)
     return state
 
@@ -333,44 +335,61 @@ def attack_list(state: State, order: Int64, stop: Whole) -> tuple[Int64, Int64]:
 
 
 @njit(cache=True, nogil=True)
-def _heap_of(state: State, degrees: Int64, component: Whole) -> list[Whole]:
-    """Return a heap of (most neighbours, lowest node) of one component, or of all (-1)."""
+def _heap_of(degrees: Int64, chosen: Bool) -> list[Whole]:
+    """Return a heap of (most neighbours, lowest node) of the chosen nodes."""
     n = degrees.size
-    heap = [
-        (n - degrees[v]) * n + v
-        for v in range(n)
-        if state.label[v] >= 0 and (component < 0 or state.label[v] == component)
-    ]
+    heap = [(n - degrees[v]) * n + v for v in range(n) if chosen[v]]
     heapq.heapify(heap)
     return heap
 
 
 @njit(cache=True, nogil=True)
-def attack_degree(state: State, stop: Whole, lcc_only: int) -> tuple[Int64, Int64]:
-    """Remove the node with most remaining neighbours until the largest component is small.
+def _pop_busiest(heap: list[Whole], degrees: Int64) -> Whole:
+    """Take the node with most neighbours off the heap, of equal ones the lowest.
 
-    Degrees only fall, so an outdated entry of the heap stands too high: it is corrected
-    when it comes up.
+    Degrees only fall, so an outdated entry stands too high: it is corrected when it comes up.
     """
-    n = state.label.size
+    n = degrees.size
+    while True:
+        v = heap[0] % n
+        key = (n - degrees[v]) * n + v
+        if key == heap[0]:
+            heapq.heappop(heap)
+            return v
+        heapq.heapreplace(heap, key)
+
+
+@njit(cache=True, nogil=True)
+def degree_order(indptr: Int64, indices: Int32, chosen: Bool) -> Int64:
+    """Return the chosen nodes, always that with most remaining neighbours, wherever it lies."""
+    degrees = indptr[1:] - indptr[:-1]
+    heap = _heap_of(degrees, chosen)
+    order = np.empty(len(heap), np.int64)
+    for k in range(order.size):
+        order[k] = _pop_busiest(heap, degrees)
+        for place in range(indptr[order[k]], indptr[order[k] + 1]):
+            degrees[indices[place]] -= 1
+    return order
+
+
+@njit(cache=True, nogil=True)
+def attack_degree(state: State, stop: Whole) -> tuple[Int64, Int64]:
+    """Remove the busiest node of the largest component until that has `stop` nodes."""
     degrees = state.end - state.begin
-    removed = np.empty(n, np.int64)
-    curve = np.zeros(n + 1, np.int64)
+    for gone in np.flatnonzero(state.label < 0):
+        for w in state.neighbours[state.begin[gone] : state.end[gone]]:
+            degrees[w] -= 1
+    removed = np.empty(degrees.size, np.int64)
+    curve = np.zeros(degrees.size + 1, np.int64)
     n_removed = 0
     target = largest(state)
     if target >= 0:
         curve[0] = state.size[target]
-    heap = _heap_of(state, degrees, target if lcc_only else -1)
+    heap = _heap_of(degrees, state.label == target)
     while curve[n_removed] > stop:
-        v = heap[0] % n
-        if lcc_only and state.label[v] != target:
-            heapq.heappop(heap)
+        v = _pop_busiest(heap, degrees)
+        if state.label[v] != target:
             continue
-        key = (n - degrees[v]) * n + v
-        if key != heap[0]:
-            heapq.heapreplace(heap, key)
-            continue
-        heapq.heappop(heap)
         n_labels = state.counters[N_LABELS]
         remove(state, v)
         for w in state.neighbours[state.begin[v] : state.end[v]]:
@@ -380,30 +399,42 @@ def attack_degree(state: State, stop: Whole, lcc_only: int) -> tuple[Int64, Int6
         successor = largest(state)
         if successor >= 0:
             curve[n_removed] = state.size[successor]
-        if lcc_only and successor >= 0 and successor != target and successor < n_labels:
-            heap = _heap_of(state, degrees, successor)
+        if successor >= 0 and successor != target and successor < n_labels:
+            heap = _heap_of(degrees, state.label == successor)
         target = successor
     return removed[:n_removed], curve[: n_removed + 1]
 
 
 @njit(cache=True, nogil=True)
-def curve_of(indptr: Int64, indices: Int32, order: Int64) -> Int64:
-    """Return the largest component after each removal, by putting the nodes back."""
+def curve_of(indptr: Int64, indices: Int32, order: Int64) -> tuple[Int64, int]:
+    """Return the largest component after each removal, by putting the nodes back.
+
+    And the number of removals, from the first on, before each of which one component was
+    larger than all others and held the node.
+    """
     n = indptr.size - 1
     parent = np.full(n, -2, np.int32)  # -2 absent
     size = np.ones(n, np.int64)
     for v in order:
         parent[v] = -3  # absent until its turn
     biggest: Whole = 0
-    curve = np.zeros(order.size + 1, np.int64)
+    n_biggest = 0
     for v in range(n):
         if parent[v] == -2:
-            biggest = max(biggest, _insert(parent, size, indptr, indices, v))
+            joined = _insert(parent, size, indptr, indices, v)
+            n_biggest = 1 if joined > biggest else n_biggest + (joined == biggest)
+            biggest = max(biggest, joined)
+    curve = np.empty(order.size + 1, np.int64)
     curve[order.size] = biggest
+    n_inside = order.size
     for k in range(order.size - 1, -1, -1):
-        biggest = max(biggest, _insert(parent, size, indptr, indices, order[k]))
+        joined = _insert(parent, size, indptr, indices, order[k])
+        n_biggest = 1 if joined > biggest else n_biggest + (joined == biggest)
+        biggest = max(biggest, joined)
         curve[k] = biggest
-    return curve
+        if joined < biggest or n_biggest > 1:
+            n_inside = k
+    return curve, n_inside
 
 
 @njit(cache=True, nogil=True)

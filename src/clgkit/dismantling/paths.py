@@ -33,7 +33,8 @@ def compact(indptr: Int64, indices: Int32, nodes: Int64) -> tuple[Int64, Int32]:
 def path_load(indptr: Int64, indices: Int32, sources: Int64) -> Float64:
     """Return how many shortest paths from the sources pass through every node.
 
-    With all nodes as sources it is twice the betweenness.  Brandes, J. Math. Sociol. 25
+    With all nodes as sources it is twice the betweenness; NaN where float64 cannot count the
+    paths.  Brandes, J. Math. Sociol. 25
     (2001) 163.
     """
     n = indptr.size - 1
@@ -64,7 +65,7 @@ def path_load(indptr: Int64, indices: Int32, sources: Int64) -> Float64:
                 v = indices[place]
                 if depth[v] == depth[w] + 1:
                     passed[w] += n_paths[w] / n_paths[v] * (1.0 + passed[v])
-            load[w] += passed[w]
+            load[w] += passed[w] if n_paths[w] < np.inf else np.nan
         for position in range(last):
             depth[queue[position]] = -1
             n_paths[queue[position]] = passed[queue[position]] = 0.0

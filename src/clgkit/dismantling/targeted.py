@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clgkit.dismantling import engine, paths
-from clgkit.dismantling.adjacency import Float64, Int32, Int64, check_rows
+from clgkit.dismantling.adjacency import Float64, Int32, Int64, check_graph
 from clgkit.dismantling.attack import (
     Attack,
     RelativeTo,
@@ -53,17 +53,36 @@ def attack_by_degree(
     TypeError, ValueError
         If the graph or the target is not what it should be.
     """
-    starts, ends = check_rows(indptr, indices)
+    starts, ends = check_graph(indptr, indices)
     if not adaptive:
         order = np.argsort(-np.diff(starts), kind="stable")
         return attack_in_order(
             starts, ends, order, target=target, relative_to=relative_to, lcc_only=lcc_only
         )
     whole = whole_of(starts, ends, relative_to)
-    stop = stop_size(whole, target)
-    state = engine.start_state(starts, ends)
-    removed, curve = engine.attack_degree(state, stop, int(lcc_only))
+    removed, curve = _by_degree(starts, ends, stop_size(whole, target), lcc_only=lcc_only)
     return finish(removed, curve, whole, target)
+
+
+def _by_degree(indptr: Int64, indices: Int32, stop: int, *, lcc_only: bool) -> tuple[Int64, Int64]:
+    """Remove the node with most remaining neighbours, again and again.
+
+    The order that looks at no component is cheap, and right as long as each of its nodes
+    lies in the largest one, which the curve tells.  Components are followed from there on.
+    """
+    state = engine.start_state(indptr, indices)
+    largest = engine.largest(state)
+    chosen = state.label == largest if lcc_only else state.label >= 0
+    order = engine.degree_order(indptr, indices, chosen)
+    curve, n_inside = engine.curve_of(indptr, indices, order)
+    if not lcc_only or (curve[: n_inside + 1] <= stop).any():
+        return order, curve
+    state = engine.start_state(indptr, indices, order[:n_inside])
+    rest, curve_of_rest = engine.attack_degree(state, stop)
+    return (
+        np.concatenate([order[:n_inside], rest]),
+        np.concatenate([curve[:n_inside], curve_of_rest]),
+    )
 
 
 def attack_by_betweenness(
@@ -99,15 +118,15 @@ def attack_by_betweenness(
     Raises
     ------
     TypeError, ValueError
-        If the graph or the target is not what it should be.
+        If the graph or the target is not what it should be, or there are more shortest paths
+        between two nodes than float64 can count (about 1e308).
     """
-    starts, ends = check_rows(indptr, indices)
+    starts, ends = check_graph(indptr, indices)
     if not adaptive:
-        load = paths.path_load(starts, ends, np.arange(starts.size - 1))
         return attack_in_order(
             starts,
             ends,
-            descending(load),
+            descending(_load(starts, ends)),
             target=target,
             relative_to=relative_to,
             lcc_only=lcc_only,
@@ -128,13 +147,21 @@ def _by_betweenness(
     while curve[-1] > stop:
         nodes = np.flatnonzero(state.label == largest if lcc_only else state.label >= 0)
         part = paths.compact(indptr, indices, nodes)
-        load = paths.path_load(*part, np.arange(nodes.size))
+        load = _load(*part)
         node = int(nodes[np.argmax(load >= load.max() * (1.0 - TIE))])
         engine.remove(state, node)
         removed.append(node)
         largest = engine.largest(state)
         curve.append(int(state.size[largest]) if largest >= 0 else 0)
     return np.array(removed, np.int64), np.array(curve, np.int64)
+
+
+def _load(indptr: Int64, indices: Int32) -> Float64:
+    """Return twice the betweenness of every node."""
+    load: Float64 = paths.path_load(indptr, indices, np.arange(indptr.size - 1))
+    if not np.isfinite(load).all():
+        raise ValueError("two nodes are joined by more than 1e308 shortest paths: no betweenness.")
+    return load
 
 
 def descending(score: Float64) -> Int64:

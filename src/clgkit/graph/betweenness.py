@@ -30,7 +30,8 @@ def betweenness(
     Raises
     ------
     TypeError, ValueError
-        If the arrays are no compressed sparse rows.
+        If the arrays are no compressed sparse rows, or there are more shortest paths
+        between two nodes than float64 can count (about 1e308).
 
     Notes
     -----
@@ -39,6 +40,8 @@ def betweenness(
     """
     rows = check_rows(indptr, indices)
     raw = _brandes(rows.indptr, rows.indices)
+    if not np.isfinite(raw).all():
+        raise ValueError("two nodes are joined by more than 1e308 shortest paths: no betweenness.")
     n = rows.n_nodes
     return raw * (2.0 / ((n - 1) * (n - 2))) if normalized and n > 2 else raw
 
@@ -75,7 +78,7 @@ def _brandes(indptr: Int64, indices: Int32) -> Float64:
                 v = indices[place]
                 if distance[v] == distance[w] - 1:
                     passed[v] += n_paths[v] * share
-            total[w] += passed[w]
+            total[w] += passed[w] if n_paths[w] < np.inf else np.nan
         for position in range(tail):
             v = queue[position]
             distance[v] = -1

@@ -60,9 +60,9 @@ def from_pairs(
             f"rows and columns have shapes {first.shape} and {second.shape}; "
             "wanted two lists of one length."
         )
-    ends = np.stack([first, second])
-    if ends.size and ends.dtype.kind not in "iu":
-        raise TypeError(f"rows and columns are {ends.dtype}; wanted integers.")
+    if first.size and not {first.dtype.kind, second.dtype.kind} <= {"i", "u"}:
+        raise TypeError(f"rows and columns are {first.dtype}, {second.dtype}; wanted integers.")
+    ends = np.stack([first.astype(np.int64), second.astype(np.int64)])
     if ends.size and not 0 <= int(ends.min()) <= int(ends.max()) < n_nodes:
         raise ValueError(f"node {ends.min()} or {ends.max()} is outside 0 to {n_nodes - 1}.")
     values = None if weights is None else np.asarray(weights, np.float64)
@@ -70,7 +70,7 @@ def from_pairs(
         raise ValueError(f"weights have shape {values.shape}; wanted {first.shape}, one per pair.")
 
     proper = first != second
-    low, high = np.sort(ends[:, proper].astype(np.int64), axis=0)
+    low, high = np.sort(ends[:, proper], axis=0)
     # The smallest position wins, so the first of several equal pairs counts.
     kept, position = np.unique(low * n_nodes + high, return_index=True)
     low, high = low[position], high[position]

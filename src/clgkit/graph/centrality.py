@@ -61,7 +61,7 @@ def eigenvector_centrality(
     strength = np.asarray(matrix.sum(axis=1)).ravel()
     if not strength.any():
         return out
-    label, size = connected_components(rows.indptr, rows.indices)
+    label, size = connected_components(matrix.indptr, matrix.indices)
     # No eigenvalue exceeds the largest strength of its component.
     bound = np.zeros(size.size, np.float64)
     np.maximum.at(bound, label, strength)
@@ -91,7 +91,11 @@ def _matrix(rows: Rows, weights: npt.ArrayLike | None) -> sparse.csr_array:
             f"weight {values[bad[0]]} at entry {bad[0]} is negative or not finite; eigenvector "
             "centrality needs non-negative weights, such as absolute correlations."
         )
-    return sparse.csr_array((values, rows.indices, rows.indptr), shape=(rows.n_nodes, rows.n_nodes))
+    # An entry of weight 0 joins nothing: without it, components are those of the matrix.
+    kept = values > 0
+    starts = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
+    shape = (rows.n_nodes, rows.n_nodes)
+    return sparse.csr_array((values[kept], rows.indices[kept], starts), shape=shape)
 
 
 def _leading(matrix: sparse.csr_array, nodes: Int64, tolerance: float) -> tuple[float, Float64]:

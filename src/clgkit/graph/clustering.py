@@ -72,7 +72,7 @@ def _triangles(indptr: Int64, indices: Int32) -> Int64:
     n_nodes = indptr.size - 1
     degrees = np.diff(indptr)
     start = np.zeros(n_nodes + 1, np.int64)
-    higher = np.empty(indices.size // 2 + 1, np.int32)
+    higher = np.empty(indices.size, np.int32)  # half would do, were symmetry not a promise
     filled = 0
     for u in range(n_nodes):
         for place in range(indptr[u], indptr[u + 1]):

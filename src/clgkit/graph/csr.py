@@ -45,6 +45,7 @@ def check_rows(indptr: npt.ArrayLike, indices: npt.ArrayLike) -> Rows:
             raise ValueError(f"{name} has shape {array.shape}; wanted one dimension.")
         if array.size and array.dtype.kind not in "iu":
             raise TypeError(f"{name} is {array.dtype}; wanted integers.")
+    starts = np.ascontiguousarray(starts, np.int64)  # differences of unsigned numbers wrap
     if starts.size == 0 or starts[0] != 0 or starts[-1] != ends.size or (np.diff(starts) < 0).any():
         raise ValueError(
             f"indptr must rise from 0 to the number of entries ({ends.size}) in N + 1 steps; "
@@ -55,4 +56,4 @@ def check_rows(indptr: npt.ArrayLike, indices: npt.ArrayLike) -> Rows:
         raise ValueError(
             f"indices run from {ends.min()} to {ends.max()}; wanted 0 to {n_nodes - 1}."
         )
-    return Rows(np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(ends, np.int32))
+    return Rows(starts, np.ascontiguousarray(ends, np.int32))

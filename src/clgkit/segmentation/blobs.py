@@ -22,11 +22,13 @@ SMALLEST_PX, LARGEST_PX = 4.0, 40.0  # lateral diameters this method can see
 def size_px(voxel_um: tuple[float, float, float], diameter_um: Size) -> npt.NDArray[np.float64]:
     """Return the diameter (z, y, x) in voxels, or refuse it."""
     voxel = np.asarray(voxel_um, float)
-    diameter = np.broadcast_to(np.asarray(diameter_um, float), (3,))
+    diameter = np.asarray(diameter_um, float)
     if voxel.shape != (3,) or not (np.isfinite(voxel).all() and (voxel > 0).all()):
         raise ValueError(f"voxel_um needs three positive sizes (z, y, x) in um; found {voxel_um}")
-    if not (np.isfinite(diameter).all() and (diameter > 0).all()):
-        raise ValueError(f"diameter_um needs to be positive, in um; found {diameter_um}")
+    if diameter.shape not in {(), (3,)} or not (np.isfinite(diameter) & (diameter > 0)).all():
+        raise ValueError(
+            f"diameter_um needs one positive size or three (z, y, x), in um; found {diameter_um}"
+        )
     size: npt.NDArray[np.float64] = diameter / voxel
     if size[1:].min() < SMALLEST_PX or size[1:].max() > LARGEST_PX:
         raise ValueError(
@@ -49,9 +51,12 @@ def as_tile(tile: npt.NDArray[np.generic]) -> Float32:
         raise ValueError(f"a tile has the axes z, y, x; found an array of shape {tile.shape}")
     if np.iscomplexobj(tile) or tile.dtype.kind not in "uifb":
         raise TypeError(f"fluorescence is a real number; found dtype {tile.dtype}")
-    values = tile.astype(np.float32)
+    with np.errstate(over="ignore"):  # what overflows float32 is reported below
+        values = tile.astype(np.float32)
     if not np.isfinite(values).all():
-        raise ValueError("the volume holds NaN or infinity; replace those voxels first")
+        raise ValueError(
+            "the volume holds NaN or infinity, or numbers beyond float32; replace them first"
+        )
     return values
 
 

@@ -273,7 +273,7 @@ def grow_nuclei(
     starts = summits(basins, smooth, len(ids))
     drop_dim(basins, smooth, low + np.float32(height_share) * (smooth.ravel()[starts] - low))
     # Where the whole volume is thinner than a nucleus, only sections of nuclei can be seen.
-    smallest = min_volume_share * math.pi / 6 * math.prod(size) * min(1.0, len(tile) / size[0])
+    smallest = min_volume_share * math.pi / 6 * math.prod(np.minimum(size, tile.shape))
     labels: UInt32 = keep_pieces(basins, starts, ids, tile.shape, smallest)
     return labels
 

@@ -151,7 +151,7 @@ def low_rank(
 def _checked(traces: npt.NDArray[Any], components: Components, mean: Mean) -> Float64:
     if mean not in get_args(Mean):
         raise ValueError(f"mean is {mean!r}, but project or keep is wanted.")
-    rows = np.asarray(traces, np.float64)
+    rows = np.asarray(traces, np.float64, order="C")
     if rows.ndim != 2 or rows.shape[1] != components.mean.size:
         raise ValueError(
             f"The traces have shape {rows.shape}, but (n, {components.mean.size}) is wanted."

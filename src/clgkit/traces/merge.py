@@ -134,21 +134,22 @@ def merge(traces: Traces, plan: MergePlan) -> Traces:
     that is the arithmetic of the CLG notebook, bit for bit.
     """
     rows = np.asarray(traces)
-    if rows.dtype not in (np.float32, np.float64):
+    if rows.dtype.newbyteorder("=") not in (np.float32, np.float64):
         raise TypeError(f"The traces are of type {rows.dtype}, but float32 or 64 is wanted.")
     n_rois = plan.rois.size + plan.dropped.size
     if rows.ndim != 2 or len(rows) != n_rois:
         raise ValueError(f"The traces have shape {rows.shape}, but the plan has {n_rois} rois.")
+    rows = np.ascontiguousarray(rows, rows.dtype.newbyteorder("="))
     out = np.empty((plan.nucleus.size, rows.shape[1]), rows.dtype)
     sums = np.empty(rows.shape[1], rows.dtype if plan.weights == "mean" else np.float64)
-    _merge(np.ascontiguousarray(rows), (plan.rois, plan.starts), plan.weight, sums, out)
+    _merge(rows, (plan.rois, plan.starts), plan.weight, sums, out)
     return out
 
 
 def _check_rois(ids: npt.NDArray[Any], areas: npt.NDArray[Any]) -> None:
     if ids.ndim != 1 or ids.shape != areas.shape:
         raise ValueError(f"nucleus has shape {ids.shape} and area_px {areas.shape}: both are (R,).")
-    if ids.dtype.kind not in "iu" or areas.dtype.kind not in "iu":
+    if ids.size and not {ids.dtype.kind, areas.dtype.kind} <= {"i", "u"}:
         raise ValueError(f"nucleus and area_px are {ids.dtype} and {areas.dtype}, not integers.")
     if ids.size and not (ids.min() > 0 and ids.max() < 1 << 32):
         raise ValueError(f"Ids lie in {ids.min()} … {ids.max()}, but 1 … 2^32 - 1 is wanted.")
@@ -201,6 +202,6 @@ def _add_row(
 ) -> None:
     """Add the finite part of a row to a weighted sum."""
     for t in range(sums.size):
-        if row[t] == row[t]:  # noqa: PLR0124  (not NaN)
+        if row[t] == row[t]:  # not NaN
             sums[t] += share * row[t]
             weights[t] += share
