@@ -56,6 +56,7 @@ def with_skimage(plane, slice_image):
     from skimage.registration import optical_flow_tvl1, phase_cross_correlation
 
     blobs = [difference_of_gaussians(image, 3, 9) for image in (plane, slice_image)]
+    blobs = [(image - image.min()) / np.ptp(image) for image in blobs]  # as its settings expect
     whole, _, _ = phase_cross_correlation(*blobs, upsample_factor=10, normalization=None)
     flow = optical_flow_tvl1(blobs[0], shift(blobs[1], whole, order=1, mode="nearest"))
     return np.moveaxis(flow, 0, -1) - whole

@@ -14,12 +14,12 @@ import xarray as xr
 from pydantic import ValidationError
 
 from clgkit import workspace as workspace_module
+from clgkit.blocks import Block
 from clgkit.data import Network
 from clgkit.errors import DataError, SettingsError
 from clgkit.pipeline import nouns
 from clgkit.pipeline.store import Partial
 from clgkit.stages import STAGES, function_of, params_of
-from clgkit.blocks import Block
 from clgkit.workspace import Workspace
 from tests.contract.fish import assert_same, params_for, run
 

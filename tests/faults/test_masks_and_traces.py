@@ -296,8 +296,8 @@ def test_m5_a_table_of_bad_frames_of_another_recording_is_refused() -> None:
     bad = xr.DataArray(np.zeros((7, 2), np.uint8), dims=("time", "z"))
 
     with pytest.raises(DataError, match="bad frames has shape"):
-        stage("extract_traces", movie_of(textured(3, 2, 16)), labels, planes_of(0, 1), None, None, bad,
-              skip_bad_frames=True)  # fmt: skip
+        stage("extract_traces", movie_of(textured(3, 2, 16)), labels, planes_of(0, 1), None, None,
+              bad, skip_bad_frames=True)  # fmt: skip
 
 
 def test_m5_labels_of_another_stack_do_not_hold_the_rois() -> None:

@@ -138,6 +138,11 @@ def _motion(scene: Scene, rng: np.random.Generator) -> MotionCorrected:
             coords=per_frame,
         ),
         xr.DataArray(
+            rng.normal(size=(*n, 2, 2, 2)).astype(np.float32),
+            dims=("time", "z", "patch_y", "patch_x", "axis"),
+            coords=per_frame,
+        ),
+        xr.DataArray(
             rng.normal(size=(scene.n_planes, *PLANE)).astype(np.float32),
             dims=("z", "y", "x"),
             coords=where,
@@ -147,6 +152,7 @@ def _motion(scene: Scene, rng: np.random.Generator) -> MotionCorrected:
         ),
         xr.DataArray(bad, dims=("time", "z"), coords=per_frame),
         xr.DataArray(np.zeros((*n, 8)), dims=("time", "z", "statistic"), coords=per_frame),
+        {"line_offset_px": 0.0, "line_offset_spread_px": None, "n_unsure": 0},
     )
 
 
@@ -162,6 +168,8 @@ def _aligned(scene: Scene, rng: np.random.Generator) -> PlanesAligned:
     return PlanesAligned(
         xr.DataArray(chosen, dims=("z",), coords=coords),
         xr.DataArray(scores, dims=("z", "slice")),
+        xr.DataArray(np.zeros((n, *PLANE, 2), np.float32), dims=("z", "y", "x", "axis")),
+        xr.DataArray(np.zeros((n, *PLANE), np.float32), dims=("z", "y", "x")),
     )
 
 

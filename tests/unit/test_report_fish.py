@@ -27,6 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         {
             "function": {"path": "function.npy", **function},
             "structure": {"path": "structure.npy", **structure},
+            "dismantle": {"relative_to": "lcc"},
         },
     )
     run = Run(settings.load(folder))

@@ -13,8 +13,8 @@ import pytest
 import xarray as xr
 
 from clgkit import workspace as workspace_module
-from clgkit.errors import DataError, ResourceError, SettingsError
 from clgkit.blocks import Output, output
+from clgkit.errors import DataError, ResourceError, SettingsError
 from clgkit.workspace import Workspace, failed_planes, processors
 
 SERIAL = Workspace(executor="serial")

@@ -36,7 +36,7 @@ class AlignPlanes(Params):
     """Lateral diameter of a nucleus in micrometres; the filters fit it."""
     in_plane: Literal["bent", "offset"] = "bent"
     """Lay each slice on its plane by an affine map and a smooth bending, or by an offset alone."""
-    min_score: Annotated[float, Field(ge=0, le=1)] = 0.1
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Planes whose best slice correlates less are reported as doubtful."""
 
 

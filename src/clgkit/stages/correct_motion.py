@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 STATISTICS = FrameStatistics._fields
 PATCH_DIMS = ("time", "z", "patch_y", "patch_x", "axis")
 LEAST_ROWS = 16
+SURE_PEAK = 0.4
+"""A correlation that noise does not reach: a small field of like cells has rivals, but fits."""
 
 
 class CorrectMotion(Params):
@@ -228,7 +230,7 @@ def _register(
             reference, max_shift_px=params.max_shift_px, upsampling=params.upsampling
         )
         rigid = registration.register_rigid(frames, prepared, line_offset_px=line_offset_px)
-        shift_px, sure = rigid.shift_px, rigid.confident
+        shift_px, sure = rigid.shift_px, rigid.confident | (rigid.peak > SURE_PEAK)
         patch_px = shift_px[:, None, None, :]
     else:
         pieces = registration.prepare_piecewise(
@@ -240,7 +242,8 @@ def _register(
             upsampling=params.upsampling,
         )
         bent = registration.register_piecewise(frames, pieces, line_offset_px=line_offset_px)
-        shift_px, patch_px, sure = bent.rigid, bent.patch_shift, bent.confident
+        shift_px, patch_px = bent.rigid, bent.patch_shift
+        sure = bent.confident | (bent.peak > SURE_PEAK)
     return statistics[:, None], shift_px[:, None], patch_px[:, None], sure[:, None]
 
 
