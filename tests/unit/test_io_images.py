@@ -14,13 +14,17 @@ import zarr
 from clgkit.data import LABELS, MOVIE, VOLUME
 from clgkit.errors import DataError, StoreError
 from clgkit.io import (
+    Image,
+    as_labels,
     as_movie,
+    as_volume,
     open_image,
     read_labels,
     read_movie,
     read_volume,
     write_tiff,
 )
+from clgkit.io.pixels import example_axes, pick_channel, settle_axes, trusted_letters
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 MOVIE5 = np.random.default_rng(0).integers(-50, 4000, (6, 3, 2, 10, 12)).astype(np.int16)
@@ -341,3 +345,166 @@ def test_public_stacks_without_named_axes_ask_for_them(name: str) -> None:
 def test_spacing_of_a_public_hdf5_stack_is_used() -> None:
     volume = read_volume(public("volumes/gonuclear_1135_mini.h5"), dataset="raw", axes="zyx")
     assert volume.coords["z"].values[1] == pytest.approx(0.2837, abs=1e-4)  # as printed
+
+
+def image(axes: str, *shape: int, **facts: Any) -> Image:
+    return Image(np.arange(np.prod(shape), dtype=np.int32).reshape(shape), axes, "a.npy", **facts)
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "options", "code", "words"),
+    [
+        (as_movie, image("zyx", 2, 3, 4), {}, "E_AXES", "has the axes 'zyx'; a movie needs time"),
+        (as_movie, image("yx", 3, 4), {}, "E_AXES", "Is this a volume, or are `axes` wrong"),
+        (as_movie, image("tcyx", 2, 3, 3, 4), {}, "E_CHANNELS", "has 3 channels (0 to 2)"),
+        (as_movie, image("tyx", 2, 3, 4), {"voxel_um": UM}, "E_DATA", "how many volumes are taken"),
+        (
+            as_movie,
+            image("tyx", 2, 3, 4, voxel_um=UM),
+            {"rate_hz": float("inf")},
+            "E_DATA",
+            "Set `rate_hz`",
+        ),
+        (
+            as_movie,
+            image("tyx", 2, 3, 4, rate_hz=-1.0),
+            {"voxel_um": UM},
+            "E_DATA",
+            "Set `rate_hz`",
+        ),
+        (as_movie, image("tyx", 2, 3, 4), {"rate_hz": 1.0}, "E_DATA", "how large a voxel is"),
+        (
+            as_movie,
+            image("tzyx", 2, 3, 4, 5, voxel_um=(None, 1.0, 1.0)),
+            {"rate_hz": 1.0},
+            "E_DATA",
+            "(z, y, x: (None, 1.0, 1.0))",
+        ),
+        (
+            as_movie,
+            image("tzyx", 2, 3, 4, 5),
+            {"rate_hz": 1.0, "voxel_um": (1.0, 1.0)},
+            "E_DATA",
+            "Set `voxel_um`",
+        ),
+        (
+            as_volume,
+            image("tzyx", 2, 3, 4, 5),
+            {"voxel_um": UM},
+            "E_AXES",
+            "has 2 time points (axes 'tzyx')",
+        ),
+        (
+            as_volume,
+            image("zyx", 3, 4, 5),
+            {"voxel_um": (1.0, float("nan"), 1.0)},
+            "E_DATA",
+            "Set `voxel_um`",
+        ),
+        (
+            as_volume,
+            image("zcyx", 3, 2, 4, 5, channels=("G", "R")),
+            {"voxel_um": UM},
+            "E_CHANNELS",
+            "2 channels (G, R)",
+        ),
+        (
+            as_labels,
+            Image(np.full((1, 2, 2), 0.5), "zyx", "a.npy"),
+            {"voxel_um": UM},
+            "E_SHAPE",
+            "must be whole numbers",
+        ),
+    ],
+)
+def test_images_that_cannot_be_what_is_wanted_say_why(
+    make: Any, given: Image, options: dict[str, Any], code: str, words: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        make(given, **options)
+    assert caught.value.code == code
+    assert words in caught.value.message
+
+
+def test_a_plane_without_depth_counts_as_one_micrometre_thick() -> None:
+    movie = as_movie(image("tyx", 2, 3, 4, voxel_um=(None, 0.5, 0.4), rate_hz=2.0))
+    assert movie.sizes == {"time": 2, "z": 1, "y": 3, "x": 4}
+    assert movie.coords["y"].values[1] == 0.5
+    volume = as_volume(image("yx", 3, 4, voxel_um=(None, 0.5, 0.4)))
+    assert volume.shape == (1, 3, 4)
+
+
+def test_facts_of_the_file_and_of_the_user_meet_in_the_movie() -> None:
+    given = image("xyt", 4, 3, 2, voxel_um=UM, rate_hz=5.0, notes=("cut",), missing=(3,))
+    movie = as_movie(given, rate_hz=2.0)
+    np.testing.assert_array_equal(movie.values[:, 0], given.read().transpose(2, 1, 0))
+    assert movie.coords["time"].values[1] == 0.5
+    assert movie.attrs == {"source": "a.npy", "notes": ["cut"], "missing_planes": [3]}
+
+
+@pytest.mark.parametrize("channel", [2, "R", "2"])
+def test_a_channel_is_picked_by_number_name_or_digit(channel: int | str) -> None:
+    given = image("tcyx", 2, 3, 4, 5, channels=("G", "B", "R"))
+    picked = pick_channel(given, channel)
+    assert (picked.axes, picked.channels) == ("tyx", ("R",))
+    np.testing.assert_array_equal(picked.read(), given.read()[:, 2])
+
+
+@pytest.mark.parametrize("channel", [3, -1, "red", "7", "-1"])
+def test_a_channel_that_is_not_there_is_refused_with_those_that_are(channel: int | str) -> None:
+    with pytest.raises(DataError) as caught:
+        pick_channel(image("tcyx", 2, 3, 4, 5, channels=("G", "B", "R")), channel)
+    assert caught.value.code == "E_CHANNELS"
+    assert "a.npy has no channel " in caught.value.message
+    assert str(channel) in caught.value.message
+    assert "it has 3 (G, B, R)" in caught.value.message
+
+
+def test_names_that_do_not_match_the_channels_are_not_used() -> None:
+    given = image("tcyx", 2, 3, 4, 5, channels=("G", "B"))
+    with pytest.raises(DataError, match=r"no channel 'G'; it has 3 \(0 to 2\)"):
+        pick_channel(given, "G")
+    assert pick_channel(image("tcyx", 2, 1, 4, 5), None).axes == "tyx"
+    assert pick_channel(image("tyx", 2, 4, 5), 0).axes == "tyx"
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [("tq", "cannot be read"), ("tyxx", "each once"), ("tzx", "wanted are y, x"),
+     ("TYXC", "names 4 axes, but"), ("", "wanted are y, x")],
+)  # fmt: skip
+def test_i6_axes_that_do_not_fit_are_answered_with_an_example(axes: str, words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        settle_axes("a.npy", (5, 6, 7), axes, None, why="")
+    assert caught.value.code == "E_AXES"
+    assert words in caught.value.message
+    assert "'tyx'" in caught.value.message
+
+
+def test_capitals_are_axes_and_the_users_word_outweighs_the_files() -> None:
+    assert settle_axes("a", (5, 6, 7), "ZYX", "tyx", why="") == "zyx"
+    assert settle_axes("a", (5, 6, 7), None, "tyx", why="") == "tyx"
+    assert [example_axes(n) for n in (2, 3, 4, 5)] == ["yx", "tyx", "tzyx", "tzcyx"]
+    assert trusted_letters(("Time", "Channel", "Y", "X")) == "tcyx"
+    assert trusted_letters(("Q", "Y", "X")) is None
+    assert trusted_letters(("Y", "Y", "X")) is None
+    assert trusted_letters(("T", "Z")) is None
+
+
+def test_nothing_is_read_before_it_is_asked_for() -> None:
+    asked: list[tuple[slice, ...]] = []
+
+    class Watched:
+        shape, dtype = (4, 3, 5, 6), np.dtype(np.uint16)
+
+        def __getitem__(self, key: tuple[slice, ...]) -> Any:
+            asked.append(key)
+            return np.zeros(self.shape, self.dtype)[key]
+
+    movie = as_movie(Image(Watched(), "tzyx", "a"), rate_hz=1.0, voxel_um=UM)
+    part = movie.isel(time=slice(1, 3), z=2)
+    assert asked == []
+    assert part.values.shape == (2, 5, 6)
+    ranges = [range(*part.indices(n)) for part, n in zip(asked[0], (4, 3, 5, 6), strict=True)]
+    assert ranges == [range(1, 3), range(2, 3), range(5), range(6)]
+    assert len(asked) == 1

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from clgkit.simulate import Fish, preset
-from clgkit.simulate.anatomy import build_regions, place_nuclei
+from clgkit.simulate.anatomy import Nuclei, build_regions, place_nuclei
 from clgkit.simulate.packing import pack_spheres
 
 
@@ -88,3 +88,73 @@ def test_sizes_are_those_of_zebrafish_neurons(demo: Fish) -> None:
     assert diameter.max() < 7.0
     assert diameter.std() / diameter.mean() == pytest.approx(0.13, abs=0.02)
     assert np.median(2 * half) == pytest.approx(11.4, abs=0.5)  # slices of 1 µm
+
+
+@pytest.mark.parametrize(
+    ("cv", "limits"),
+    [(0.18, (5.2, 5.2)), (0.18, (5.1999, 5.2001)), (0.0, (4.0, 7.0)), (0.5, (5.2, 9.0))],
+    ids=["one size", "a narrow range", "no spread", "mean at the edge"],
+)
+def test_sizes_lie_in_any_range_that_holds_the_mean(cv: float, limits: tuple[float, float]) -> None:
+    settings = preset("tiny", n_neurons=60, diameter_cv=cv, diameter_range_um=limits)
+    nuclei = place_nuclei(settings, build_regions(settings))
+    diameter = 2 * np.sqrt(nuclei.radii_um[:, 1] * nuclei.radii_um[:, 2])
+
+    # Nuclei that would still touch are shrunk by a hundredth at most.
+    assert diameter.max() <= limits[1] + 1e-9
+    assert diameter.min() >= 0.97 * limits[0]
+
+
+@pytest.mark.parametrize("stretch", [1.0, 2.2, 3.0])
+def test_a_nucleus_is_as_long_as_the_stretch_says(stretch: float) -> None:
+    settings = preset("tiny", axial_stretch=stretch, shape_px=(48, 128, 128))
+    half, major, minor = place_nuclei(settings, build_regions(settings)).radii_um.T
+
+    np.testing.assert_allclose(half, stretch * np.sqrt(major * minor), rtol=1e-12)
+    assert ((minor / major > 0.92) & (minor / major <= 1.0)).all()
+
+
+def test_a_larger_filling_makes_the_layers_smaller() -> None:
+    loose = build_regions(preset("tiny", n_neurons=60, filled_fraction=0.2)).cells.sum()
+    dense = build_regions(preset("tiny", n_neurons=60, filled_fraction=0.4)).cells.sum()
+
+    assert loose == pytest.approx(2 * dense, rel=0.01)  # whole grid cells on two sides
+
+
+def test_volumes_are_those_of_ellipsoids() -> None:
+    radii = np.array([[3.0, 2.0, 1.0]])
+    nuclei = Nuclei(np.zeros((1, 3)), radii, np.zeros(1))
+
+    assert nuclei.volumes_um3() == pytest.approx(8 * np.pi)
+    assert nuclei.near(2.9, 10.0).tolist() == [0]
+    assert nuclei.near(3.1, 10.0).tolist() == []
+    assert nuclei.near(-9.0, -3.0).tolist() == [0]
+
+
+def test_every_nucleus_of_a_single_neuron_fish_is_inside_the_stack() -> None:
+    fish = Fish(preset("tiny", n_neurons=1, n_modules=2))
+
+    assert fish.labels_block(0, 32).max() == 1
+    assert fish.ideal_correlation([1]).shape == (1, 1)
+
+
+def test_packing_does_not_depend_on_the_unit_of_length() -> None:
+    allowed = np.ones((6, 6, 6), dtype=bool)
+    radii = np.random.default_rng(3).uniform(0.8, 1.2, 60)
+    small, large = (
+        pack_spheres(
+            radii * unit, allowed=allowed, cell=(2.0 * unit,) * 3, rng=np.random.default_rng(1)
+        )
+        for unit in (1.0, 8.0)
+    )
+
+    np.testing.assert_allclose(large.centers, 8 * small.centers, rtol=1e-9)
+    np.testing.assert_allclose(large.scale, small.scale, rtol=1e-9)
+
+
+def test_nothing_to_pack_is_packed() -> None:
+    packed = pack_spheres(
+        np.empty(0), allowed=np.ones((2, 2, 2), bool), cell=(1.0,) * 3, rng=np.random.default_rng(0)
+    )
+
+    assert packed.centers.shape == (0, 3)

@@ -83,3 +83,62 @@ def test_drift_and_bursts_stay_within_their_limits() -> None:
     assert np.abs(drift.rigid).max() == pytest.approx(3.0)
     assert 0 < np.abs(burst.rigid).max() <= 3.0
     assert (np.abs(burst.rigid[:, 0]).sum(axis=1) > 0).sum() <= 5
+
+
+def test_jitter_and_bending_have_the_size_of_their_settings() -> None:
+    quiet = {"drift_px": 0.0, "n_bursts": 0, "plane_jitter_px": 0.1}
+    motion = make_motion(preset("tiny", n_frames=3_000, jitter_px=0.6, **quiet))
+
+    # Jitter and the part of each plane add to jitter_px; frames remember their neighbours.
+    assert motion.rigid.std() == pytest.approx(0.6, rel=0.1)
+    assert np.abs(motion.rigid.mean(axis=0)).max() < 0.1
+
+
+def test_planes_bend_each_in_its_own_way() -> None:
+    motion = make_motion(preset("tiny", n_frames=800, nonrigid_px=0.5))
+    first, second = (motion.bending[:, p, 0, 1, 0] for p in (0, 1))
+
+    # Smoothed over three frames: about 75 independent values.
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.4
+    assert (motion.bending[..., 0, 0] == 0).all()
+    ky, kx = np.indices((4, 4))
+    assert (motion.bending[..., ky + kx > 3] == 0).all()
+
+
+def test_offsets_of_planes_stay_within_their_limit_and_differ() -> None:
+    offset = make_motion(preset("tiny", plane_offset_px=2.0)).offset
+
+    assert np.abs(offset).max() <= 2.0
+    assert len(np.unique(offset)) == offset.size
+
+
+def test_no_motion_at_all_is_exactly_none() -> None:
+    still = {"drift_px": 0.0, "jitter_px": 0.0, "plane_jitter_px": 0.0, "n_bursts": 0}
+    motion = make_motion(preset("tiny", nonrigid_px=0.0, plane_offset_px=0.0, **still))
+
+    assert not motion.rigid.any()
+    assert not motion.bending.any()
+    assert not motion.offset.any()
+
+
+@pytest.mark.parametrize("n_frames", [1, 2, 5])
+def test_recordings_shorter_than_a_twitch_are_legal(n_frames: int) -> None:
+    motion = make_motion(preset("tiny", n_frames=n_frames, n_bursts=3))
+
+    assert motion.rigid.shape == (n_frames, 3, 2)
+    assert np.isfinite(motion.rigid).all()
+
+
+def test_modes_have_zero_mean_over_the_field() -> None:
+    for n in (16, 31):
+        np.testing.assert_allclose(cosines(n)[1:].mean(axis=1), 0.0, atol=1e-12)
+        np.testing.assert_array_equal(cosines(n)[0], 1.0)
+
+
+def test_a_constant_scene_stays_constant_however_it_is_warped() -> None:
+    modes = np.random.default_rng(2).normal(0, 0.5, (2, 4, 4))
+    canvas, out = np.full((30, 30), 7.5, np.float32), np.empty((12, 12), np.float32)
+
+    warp(canvas, Pose(np.array([8.37, 9.91]), modes, 0.7), cosines(12), cosines(12), out)
+
+    np.testing.assert_allclose(out, 7.5, rtol=1e-6)  # the cubic weights sum to 1 in float64

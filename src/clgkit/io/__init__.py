@@ -25,7 +25,7 @@ _HOME = {
     "TraceBundle": "tracefile",
     "read_traces": "tracefile",
     "write_traces": "tracefile",
-    "ReadNetwork": "graphfile",
+    "ReadNetwork": "edges",
     "read_network": "graphfile",
     "write_network": "graphfile",
     "write_csv": "tables",

@@ -72,7 +72,8 @@ def _saver(values: npt.NDArray[Any]) -> Any:
 
 def _run(folder: Path, path: Path) -> None:
     done = subprocess.run(  # noqa: S603  (our own module, no shell)
-        [sys.executable, "-m", "clgkit.io.child", str(folder.resolve())],
+        # -P: a numpy.py in the working folder is not ours to run
+        [sys.executable, "-P", "-m", "clgkit.io.child", str(folder.resolve())],
         capture_output=True,
         text=True,
         check=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import struct
+import zlib
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from clgkit import fsio
 from clgkit.errors import DataError, StoreError
-from clgkit.io.pixels import existing_file
+from clgkit.io.pixels import existing_file, writable
 from clgkit.io.sniff import describe, kind_of
 
 MAGIC: Final = b"\xe2\x9b\xbe gt"
@@ -79,7 +80,7 @@ def _unpacked(path: Path) -> bytes:
             return gzip.decompress(path.read_bytes())
         if kind == "xz":
             return lzma.decompress(path.read_bytes())
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path} is truncated ({error}).", code="E_TRUNCATED") from error
     return path.read_bytes()
 
@@ -242,10 +243,27 @@ def write_gt(path: Path | str, graph: GtGraph) -> None:
     data = encode_gt(graph)
 
     def check(temporary: Path) -> None:
-        again = read_gt(temporary)
-        order = np.argsort(graph.source, kind="stable")
-        same = again.n_nodes == graph.n_nodes and np.array_equal(again.target, graph.target[order])
-        if not same:
-            raise StoreError(f"{path} did not read back as it was written.")
+        if not _same(graph, read_gt(temporary)):
+            raise StoreError(f"{path} did not read back as it was written. Is the disk failing?")
 
-    fsio.publish(Path(path), lambda temporary: temporary.write_bytes(data), check)
+    fsio.publish(writable(path), lambda temporary: temporary.write_bytes(data), check)
+
+
+def _same(written: GtGraph, again: GtGraph) -> bool:
+    order = np.argsort(written.source, kind="stable")
+    pairs = [
+        (written.n_nodes, again.n_nodes),
+        (written.directed, again.directed),
+        (written.source[order], again.source),
+        (written.target[order], again.target),
+        *((values, again.nodes.get(name)) for name, values in written.nodes.items()),
+        *((values[order], again.edges.get(name)) for name, values in written.edges.items()),
+    ]
+    return all(_equal(there, here) for there, here in pairs)
+
+
+def _equal(written: Any, again: Any) -> bool:
+    if again is None:
+        return False
+    floats = np.asarray(written).dtype.kind == "f"
+    return bool(np.array_equal(written, again, equal_nan=floats))

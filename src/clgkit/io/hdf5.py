@@ -20,6 +20,7 @@ from clgkit.io.pixels import (
     native,
     numeric,
     settle_axes,
+    sliced,
     trusted_letters,
 )
 from clgkit.io.sniff import kind_of, not_an_image
@@ -41,7 +42,7 @@ class HdfPixels:
 
     def __getitem__(self, key: tuple[slice, ...], /) -> npt.NDArray[Any]:
         with opened(self.path) as file:
-            values = file[self.dataset][key]
+            values = sliced(file[self.dataset], key, self.shape)
         return np.asarray(values, dtype=self.dtype)
 
 
@@ -119,10 +120,15 @@ def get_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
             )
         if link is None:
             raise DataError(f"{path} has no dataset {name!r}; it holds:{listing(file)}")
-    found = file[name]
+    try:
+        found = file[name]
+    except KeyError as error:
+        raise DataError(
+            f"{path}: {name!r} is a link that leads nowhere; the file holds:{listing(file)}"
+        ) from error
     if not isinstance(found, h5py.Dataset):
         raise DataError(f"{path}: {name!r} is a group; the file holds:{listing(file)}")
-    if found.external or found.is_virtual:
+    if _is_elsewhere(found, file):
         raise DataError(
             f"{path}: the values of {name!r} lie in other files, which are not followed. "
             "Copy the dataset into one file.",
@@ -131,12 +137,18 @@ def get_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     return found
 
 
+def _is_elsewhere(dataset: h5py.Dataset, file: h5py.File) -> bool:
+    """Tell whether a dataset, or its values, lie in another file, by whatever kind of link."""
+    here, there = (h5py.h5o.get_info(item.id).fileno for item in (file, dataset))
+    return bool(here != there or dataset.external or dataset.is_virtual)
+
+
 def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Return all datasets that lie in the file itself."""
+    """Return all datasets that lie in the file itself and whose names are text."""
     found: dict[str, h5py.Dataset] = {}
 
-    def visit(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
+    def visit(name: str | bytes, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and isinstance(name, str):
             found[name] = item
 
     file.visititems(visit)
@@ -161,23 +173,22 @@ def _only_one(path: Path, file: h5py.File) -> str:
 
 
 def _labelled(dataset: h5py.Dataset) -> str | None:
-    labels = dataset.attrs.get("DIMENSION_LABELS")
-    if labels is None or len(labels) != dataset.ndim:
-        return None
-    return trusted_letters([_text(label) for label in labels])
+    labels = np.asarray(dataset.attrs.get("DIMENSION_LABELS", ())).ravel()
+    return trusted_letters([_text(k) for k in labels]) if len(labels) == dataset.ndim else None
 
 
 def _spacing(dataset: h5py.Dataset) -> Spacing | None:
-    said = dataset.attrs.get("element_size_um")
-    values = np.asarray(said, dtype=np.float64).ravel() if said is not None else np.empty(0)
-    if len(values) != 3 or not np.all(np.isfinite(values) & (values > 0)):
+    values = np.asarray(dataset.attrs.get("element_size_um", ())).ravel()
+    if values.dtype.kind not in "iuf" or len(values) != 3:
+        return None
+    if not np.all((values > 0) & (values < np.inf)):
         return None
     return float(values[0]), float(values[1]), float(values[2])
 
 
 def _channel_names(dataset: h5py.Dataset) -> tuple[str, ...]:
     said = dataset.attrs.get("channel_names")
-    return tuple(_text(name) for name in said) if isinstance(said, np.ndarray) else ()
+    return tuple(_text(name) for name in said.ravel()) if isinstance(said, np.ndarray) else ()
 
 
 def _text(value: object) -> str:

@@ -134,9 +134,16 @@ def read_movie(
     voxel_um: Voxel | None = None,
     dataset: str | None = None,
     channel: int | str | None = None,
+    salvage: bool = False,
+    trim: bool = False,
 ) -> Movie:
-    """Return the movie of a file or of a folder of planes; pixels are read on demand."""
-    image = open_image(path, axes=axes, dataset=dataset, channel=channel)
+    """Return the movie of a file or of a folder of planes; pixels are read on demand.
+
+    The options are those of :func:`open_image` and :func:`as_movie`.
+    """
+    image = open_image(
+        path, axes=axes, dataset=dataset, channel=channel, salvage=salvage, trim=trim
+    )
     return as_movie(image, rate_hz=rate_hz, voxel_um=voxel_um)
 
 
@@ -147,9 +154,16 @@ def read_volume(
     voxel_um: Voxel | None = None,
     dataset: str | None = None,
     channel: int | str | None = None,
+    salvage: bool = False,
+    trim: bool = False,
 ) -> Volume:
-    """Return the volume of a file; pixels are read on demand."""
-    image = open_image(path, axes=axes, dataset=dataset, channel=channel)
+    """Return the volume of a file; pixels are read on demand.
+
+    The options are those of :func:`open_image` and :func:`as_volume`.
+    """
+    image = open_image(
+        path, axes=axes, dataset=dataset, channel=channel, salvage=salvage, trim=trim
+    )
     return as_volume(image, voxel_um=voxel_um)
 
 
@@ -160,9 +174,16 @@ def read_labels(
     voxel_um: Voxel | None = None,
     dataset: str | None = None,
     channel: int | str | None = None,
+    salvage: bool = False,
+    trim: bool = False,
 ) -> Labels:
-    """Return the labels of a file as uint32."""
-    image = open_image(path, axes=axes, dataset=dataset, channel=channel)
+    """Return the labels of a file as uint32.
+
+    The options are those of :func:`open_image` and :func:`as_labels`.
+    """
+    image = open_image(
+        path, axes=axes, dataset=dataset, channel=channel, salvage=salvage, trim=trim
+    )
     return as_labels(image, voxel_um=voxel_um)
 
 

@@ -20,6 +20,7 @@ from clgkit.io.pixels import (
     native,
     numeric,
     settle_axes,
+    sliced,
     trusted_letters,
 )
 from clgkit.io.tiffmeta import TO_S, TO_UM
@@ -43,7 +44,7 @@ class ZarrPixels:
 
     def __getitem__(self, key: tuple[slice, ...], /) -> npt.NDArray[Any]:
         try:
-            values = zarr.open_array(self.path, mode="r")[key]
+            values = sliced(zarr.open_array(self.path, mode="r"), key, self.shape)
         except Exception as error:
             raise DataError(
                 f"{self.path}: a chunk is damaged or cannot be read ({error}). "
@@ -93,7 +94,14 @@ def open_omezarr(path: Path | str, *, axes: str | None = None, dataset: str | No
     array = _open(array_path)
     if not isinstance(array, zarr.Array):
         raise DataError(f"{array_path} is no zarr array.", code="E_NOT_IMAGE")
-    return _ngff_image(array_path, array, node, levels[name], axes)
+    try:
+        return _ngff_image(array_path, array, node, levels[name], axes)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{path} has NGFF metadata that cannot be read ({error}). Write them again, or name "
+            f"the array itself, such as {array_path}, and its axes.",
+            code="E_NOT_IMAGE",
+        ) from error
 
 
 def is_zarr(path: Path) -> bool:
@@ -132,7 +140,9 @@ def _multiscale(group: zarr.Group) -> Mapping[str, Any]:
 
 def _levels(group: zarr.Group) -> dict[str, Mapping[str, Any]]:
     found = _multiscale(group).get("datasets", [])
-    return {str(level["path"]): level for level in found if "path" in level}
+    listed = found if isinstance(found, list) else []
+    levels = [level for level in listed if isinstance(level, Mapping) and "path" in level]
+    return {str(level["path"]): level for level in levels}
 
 
 def _ngff_image(
@@ -144,14 +154,14 @@ def _ngff_image(
 ) -> Image:
     scale = _multiscale(group)
     said = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in scale.get("axes", [])]
-    names = [str(axis.get("name", "")) for axis in said]
+    names = [str(axis.get("name", "")).lower() for axis in said]
     trusted = trusted_letters(names) if len(names) == array.ndim else None
     steps = _steps(scale, level, array.ndim)
     spacing: dict[str, float] = {}
     rate = None
     for axis, name, step in zip(said, names, steps, strict=False):
         unit = str(axis.get("unit", "")).lower()
-        if name in "zyx" and step > 0 and unit in TO_UM:
+        if name in ("z", "y", "x") and step > 0 and unit in TO_UM:
             spacing[name] = step * TO_UM[unit]
         if name == "t" and step > 0 and unit in TO_S:
             rate = 1 / (step * TO_S[unit])

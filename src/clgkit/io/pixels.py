@@ -113,6 +113,29 @@ class View:
         return whole[inserted]
 
 
+def sliced(source: Any, key: tuple[slice, ...], shape: Sequence[int]) -> npt.NDArray[Any]:
+    """Return ``source[key]`` of a source (HDF5, zarr) that knows no negative steps.
+
+    Parameters
+    ----------
+    source
+        Anything that takes slices with positive steps.
+    key
+        One slice per axis; the last ones may be left out.
+    shape
+        Of the source.
+    """
+    forward, turn = [], []
+    for part, size in zip(key, shape, strict=False):
+        indices = range(*part.indices(size))
+        backward = indices.step < 0
+        if backward:
+            indices = indices[::-1]
+        forward.append(slice(indices.start, max(indices.start, indices.stop), indices.step))
+        turn.append(slice(None, None, -1 if backward else 1))
+    return np.asarray(source[tuple(forward)])[tuple(turn)]
+
+
 def settle_axes(
     source: str, shape: Sequence[int], given: str | None, trusted: str | None, *, why: str
 ) -> str:
@@ -252,6 +275,23 @@ def existing_file(path: Path | str) -> Path:
         raise DataError(f"{path} is {what}, not a file.", code="E_PATH")
     if not os.access(path, os.R_OK):
         raise DataError(f"{path} may not be read: permission denied.", code="E_PATH")
+    return path
+
+
+def writable(path: Path | str) -> Path:
+    """Return `path` as a Path, or say why no file can be written there."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise DataError(
+            f"{path} cannot be written: there is no folder {path.parent}. Make it first.",
+            code="E_PATH",
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise DataError(
+            f"{path} cannot be written: the folder may not be changed (permission denied). "
+            "Choose another.",
+            code="E_PATH",
+        )
     return path
 
 

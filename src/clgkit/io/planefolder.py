@@ -42,7 +42,9 @@ class PlanesPixels:
     def __getitem__(self, key: tuple[slice, ...], /) -> npt.NDArray[Any]:
         times, planes, *inside = key
         start, stop, step = times.indices(self.n_frames)
-        frames = slice(start, stop, step) if stop >= 0 else slice(start, None, step)
+        frames = slice(start, stop if stop >= 0 else None, step)
+        if not range(start, stop, step):
+            frames = slice(0, 0)
         chosen = range(*planes.indices(len(self.planes)))
         blank = np.broadcast_to(np.zeros((), self.dtype), self.shape)[(times, slice(0, 1), *inside)]
         made = np.empty((blank.shape[0], len(chosen), *blank.shape[2:]), self.dtype)
@@ -104,7 +106,7 @@ def open_planes(folder: Path | str, *, trim: bool = False, salvage: bool = False
         ``E_SHAPE`` or ``E_TIMING``, listing the files that differ.
     """
     files = plane_files(folder)
-    images = {index: _open_plane(path, salvage=salvage) for index, path in files.items()}
+    images = {index: open_tiff(path, axes="tyx", salvage=salvage) for index, path in files.items()}
     _check_alike(files, images)
     counts = {index: image.shape[0] for index, image in images.items()}
     notes = [f"{files[i].name}: {note}" for i, image in images.items() for note in image.notes]
@@ -116,7 +118,9 @@ def open_planes(folder: Path | str, *, trim: bool = False, salvage: bool = False
                 "Use the shortest with trim = true, or repair the files.",
                 code="E_TIMING",
             )
-        notes.append(f"trimmed to {min(counts.values())} frames; {len(counts)} planes differed")
+        shortest = min(counts.values())
+        longer = sum(count > shortest for count in counts.values())
+        notes.append(f"trimmed to {shortest} frames; {longer} of {len(counts)} planes had more")
     missing = tuple(i for i in range(min(files), max(files) + 1) if i not in files)
     first = next(iter(images.values()))
     pixels = PlanesPixels(tuple(image.pixels for image in images.values()), min(counts.values()))
@@ -129,36 +133,6 @@ def open_planes(folder: Path | str, *, trim: bool = False, salvage: bool = False
         notes=tuple(notes),
         missing=missing,
     )
-
-
-def _open_plane(path: Path, *, salvage: bool) -> Image:
-    try:
-        return open_tiff(path, axes="tyx", salvage=salvage)
-    except DataError as error:
-        if error.code != "E_AXES":
-            raise
-    single = open_tiff(path, axes="yx", salvage=salvage)
-    return Image(OneFrame(single.pixels), "tyx", single.source, single.voxel_um, notes=single.notes)
-
-
-@dataclass(frozen=True)
-class OneFrame:
-    """A single (y, x) page as a movie of one frame."""
-
-    page: Pixels
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes along time, y, x."""
-        return (1, *self.page.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return native(self.page.dtype)
-
-    def __getitem__(self, key: tuple[slice, ...], /) -> npt.NDArray[Any]:
-        return self.page[key[1:]][None][key[:1]]
 
 
 def _check_alike(files: Mapping[int, Path], images: Mapping[int, Image]) -> None:

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from clgkit import fsio
 from clgkit.errors import DataError
-from clgkit.io.pixels import existing_file
+from clgkit.io.pixels import existing_file, writable
 
 MAX_BYTES = 1 << 20
 _DASHES = "-–—−"  # noqa: RUF001  (the dashes that people paste)
-_PAIR = re.compile(rf"\s*(\d+)\s*[{_DASHES}]\s*(\d+)\s*")
+_PAIR = re.compile(rf"\s*(\d{{1,9}})\s*[{_DASHES}]\s*(\d{{1,9}})\s*")
 
 
 class PlaneMap(NamedTuple):
@@ -89,7 +89,7 @@ def parse_planemap(
         if match:
             seen.setdefault(int(match[1]), (int(match[2]), number))
         if trouble:
-            problems.append(f"line {number} ({line!r}): {trouble}")
+            problems.append(f"line {number} ({line[:60]!r}): {trouble}")
         elif match:
             dashes += "-" not in line
     if not seen and not problems:
@@ -116,7 +116,7 @@ def write_planemap(path: Path | str, planemap: PlaneMap) -> None:
     """Write a plane map, counted from 1, one line per plane."""
     pairs = zip(planemap.plane.tolist(), planemap.slice.tolist(), strict=True)
     text = "".join(f"{plane + 1}-{slice_ + 1}\n" for plane, slice_ in pairs)
-    fsio.write_text(Path(path), text)
+    fsio.write_text(writable(path), text)
 
 
 def _trouble(
@@ -148,6 +148,8 @@ def _why_no_pair(line: str) -> str:
         return "a number is absent"
     if len(fields) > 2:
         return f"it has {len(fields)} fields, not two"
+    if all(field.isdecimal() for field in fields):
+        return "a number has more than nine digits"
     if all(re.fullmatch(r"\d+(?:[.,]\d+)?", field) for field in fields):
         return "fractions are not planes; a fractional position belongs into the settings"
     return "these are not two whole numbers"

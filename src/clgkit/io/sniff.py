@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 from typing import Final
@@ -85,8 +86,8 @@ def _text_kind(head: bytes) -> str:
         return "html"
     if start.startswith(b"<"):
         return "xml"
-    try:
-        text = head.decode("ascii")
+    try:  # the head may end within a character
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
     except UnicodeDecodeError:
         return "unknown"
     if len(head) < 1024 and "\n" not in text.strip() and ("/" in text or "\\" in text):
@@ -98,7 +99,7 @@ def describe(path: Path) -> str:
     """Return what a file is, as the end of the sentence "it is …"."""
     kind = kind_of(path)
     if kind == "link":
-        target = path.read_text("ascii", errors="replace").strip()
+        target = path.read_text("utf-8", errors="replace").strip()
         return f"the text of a symbolic link to {target!r}; copy the file that it names"
     if kind == "text":
         return "a text file"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from clgkit import fsio
-from clgkit.errors import DataError
+from clgkit.errors import DataError, StoreError
+from clgkit.io.pixels import writable
 
-DANGEROUS: Final = ("=", "+", "-", "@", "\t", "\r")
+DANGEROUS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def write_csv(path: Path | str, columns: Mapping[str, npt.ArrayLike | Sequence[str]]) -> None:
@@ -32,9 +32,11 @@ def write_csv(path: Path | str, columns: Mapping[str, npt.ArrayLike | Sequence[s
     Raises
     ------
     DataError
-        ``E_SHAPE``: the columns differ in length.
+        ``E_SHAPE``: the columns differ in length; ``E_PATH``: the folder is not there.
+    StoreError
+        If the file does not read back as it was written.
     """
-    path = Path(path)
+    path = writable(path)
     made = {name: np.asarray(values) for name, values in columns.items()}
     wrong = [f"{k} {v.shape}" for k, v in made.items() if v.ndim != 1]
     lengths = {len(v) for v in made.values() if v.ndim == 1}
@@ -44,11 +46,33 @@ def write_csv(path: Path | str, columns: Mapping[str, npt.ArrayLike | Sequence[s
             f"{path.name}: the columns of a table have one value per row each; these are {looks}.",
             code="E_SHAPE",
         )
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([safe_text(name) for name in made])
-    writer.writerows(zip(*(list(_cells(values)) for values in made.values()), strict=True))
-    fsio.write_text(path, text.getvalue())
+    rows = [[safe_text(name) for name in made]]
+    rows += map(list, zip(*(_cells(values) for values in made.values()), strict=True))
+
+    def check(temporary: Path) -> None:
+        with temporary.open(encoding="utf-8", newline="") as file:
+            again = list(csv.reader(file))
+        numbers = zip(zip(*again[1:], strict=True), made.values(), strict=False)
+        if again != rows or not all(_reads_as(texts, values) for texts, values in numbers):
+            raise StoreError(f"{path} did not read back as it was written. Is the disk failing?")
+
+    fsio.publish(path, lambda temporary: _write_rows(temporary, rows), check)
+
+
+def _write_rows(temporary: Path, rows: list[list[str]]) -> None:
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        plain = csv.writer(file, lineterminator="\n")
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in rows:  # an unquoted \r would end the row
+            (quoted if any("\r" in cell for cell in row) else plain).writerow(row)
+
+
+def _reads_as(texts: Sequence[str], values: npt.NDArray[Any]) -> bool:
+    """Tell whether the texts of a column of floats are exactly its values."""
+    if values.dtype.kind != "f":
+        return True
+    again = np.array([text or "nan" for text in texts], dtype=values.dtype)
+    return np.array_equal(again, values, equal_nan=True)
 
 
 def safe_text(text: str) -> str:

@@ -16,7 +16,7 @@ import tifffile
 
 from clgkit.errors import DataError
 from clgkit.io import tiffchain
-from clgkit.io.pixels import Image, existing_file, native, settle_axes
+from clgkit.io.pixels import Image, existing_file, native, numeric, settle_axes
 from clgkit.io.sniff import TIFF_HEADS, not_an_image
 from clgkit.io.tiffmeta import Layout, layout_of
 
@@ -122,9 +122,11 @@ class TiffPixels:
             ``E_TRUNCATED``: its bytes are damaged.
         """
         try:
-            with self._lock:
+            with quiet(), self._lock:
                 page = self._opened().pages[number]
-            return np.asarray(page.asarray(maxworkers=1, lock=self._lock)).reshape(self.frame_shape)
+            with quiet():
+                frame = page.asarray(maxworkers=1, lock=self._lock)
+            return np.asarray(frame).reshape(self.frame_shape)
         except Exception as error:
             raise DataError(
                 f"{self.path}: frame {number} is damaged and cannot be decoded ({error}). "
@@ -211,14 +213,16 @@ def _first_page(path: Path, chain: tiffchain.Chain) -> tuple[_First, Layout]:
                 shape, letters, raw, bool(page.is_memmappable), math.prod(shape) * raw.itemsize
             )
             layout = layout_of(str(page.description), shape, letters, _resolution(page))
-    except DataError:
-        raise
+    except DataError as error:
+        raise DataError(f"{path}: {error}", code=error.code) from error
     except Exception as error:
         raise DataError(
             f"{path} is truncated or damaged: its first page cannot be read ({error}). "
             "Copy it again.",
             code="E_TRUNCATED",
         ) from error
+    if not numeric(raw):
+        raise DataError(f"{path} holds {raw.name} pixels, not real numbers.", code="E_NOT_IMAGE")
     _refuse_bomb(path, chain.pages[0], first.n_bytes)
     return first, layout
 
@@ -267,7 +271,7 @@ def _find_frames(path: Path, chain: tiffchain.Chain, layout: Layout, first: _Fir
     whole = next((i for i, page in enumerate(pages) if not _sound(page, first)), len(pages))
     flat = first.mappable and pages[0].consecutive
     if layout.declared and layout.declared > 1 and len(pages) == 1 and flat:
-        room = (path.stat().st_size - pages[0].start) // first.n_bytes
+        room = max(0, path.stat().st_size - pages[0].start) // first.n_bytes
         return Frames(
             min(layout.declared, room),
             layout.declared,
@@ -280,7 +284,7 @@ def _find_frames(path: Path, chain: tiffchain.Chain, layout: Layout, first: _Fir
     if whole < len(pages) and problem is None:
         problem = f"page {whole} points beyond the end of the file"
     declared = layout.declared or (len(pages) if chain.problem is None else None)
-    alike = len({page.compression for page in pages}) == 1
+    alike = len({page.storage for page in pages}) == 1
     flat = flat and all(
         page.start == pages[0].start + i * first.n_bytes and page.consecutive
         for i, page in enumerate(pages[:whole])
@@ -424,11 +428,19 @@ def _prefix(leading: tuple[int, ...], n: int) -> tuple[tuple[int, ...], int]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep tifffile's log silent: its complaints are judged by our own preflight."""
+    """Keep tifffile's log silent: its complaints are judged by our own preflight.
+
+    Each use has a filter of its own, so threads do not undo each other's.
+    """
     logger = logging.getLogger("tifffile")
-    before = logger.disabled
-    logger.disabled = True
+    silence = _Silence()
+    logger.addFilter(silence)
     try:
         yield
     finally:
-        logger.disabled = before
+        logger.removeFilter(silence)
+
+
+class _Silence(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  (all are silenced)
+        return False

@@ -23,9 +23,20 @@ Tags: TypeAlias = dict[int, npt.NDArray[np.uint64]]
 MAX_TAGS: Final = 4096
 
 WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES, FORMAT = 256, 257, 258, 259, 277, 339
-DESCRIPTION, OFFSETS, COUNTS, TILE_OFFSETS, TILE_COUNTS = 270, 273, 279, 324, 325
+OFFSETS, COUNTS, TILE_OFFSETS, TILE_COUNTS = 273, 279, 324, 325
+FILL_ORDER, ROWS_PER_STRIP, PLANAR, PREDICTOR, TILE_WIDTH, TILE_LENGTH = (
+    266,
+    278,
+    284,
+    317,
+    322,
+    323,
+)
+_STORAGE: Final = (
+    COMPRESSION, FILL_ORDER, ROWS_PER_STRIP, PLANAR, PREDICTOR, TILE_WIDTH, TILE_LENGTH
+)  # fmt: skip
 _WANTED: Final = frozenset(
-    (WIDTH, HEIGHT, BITS, COMPRESSION, SAMPLES, FORMAT, OFFSETS, COUNTS, TILE_OFFSETS, TILE_COUNTS)
+    (WIDTH, HEIGHT, BITS, SAMPLES, FORMAT, OFFSETS, COUNTS, TILE_OFFSETS, TILE_COUNTS, *_STORAGE)
 )
 
 
@@ -34,11 +45,17 @@ class Page(NamedTuple):
 
     look: tuple[int, int, int, int, int]
     """Height, width, samples per pixel, bits per sample, sample format."""
-    compression: int
+    storage: tuple[int, ...]
+    """Compression, predictor, strips or tiles: what decoding its bytes needs; 0 if not said."""
     start: int
     n_bytes: int
     consecutive: bool
     whole: bool
+
+    @property
+    def compression(self) -> int:
+        """TIFF's number of the compression; 1 is none."""
+        return self.storage[0] or 1
 
 
 class Chain(NamedTuple):
@@ -94,7 +111,7 @@ class _Walker:
                 seen.add(offset)
                 page, offset = self.page(offset)
                 pages.append(page)
-        except (struct.error, ValueError):
+        except (struct.error, ValueError, OverflowError):
             return Chain(pages, "its list of pages breaks off")
         return Chain(pages, None if pages else "it lists no page")
 
@@ -126,16 +143,29 @@ class _Walker:
             return int(tags[code][0]) if code in tags and len(tags[code]) else default
 
         look = (one(HEIGHT, 0), one(WIDTH, 0), one(SAMPLES, 1), one(BITS, 1), one(FORMAT, 1))
+        storage = tuple(one(code, 0) for code in _STORAGE)
         starts = tags.get(OFFSETS, tags.get(TILE_OFFSETS))
         counts = tags.get(COUNTS, tags.get(TILE_COUNTS))
         if starts is None or counts is None or len(starts) != len(counts) or not len(starts):
-            return Page(look, one(COMPRESSION, 1), 0, 0, consecutive=False, whole=False)
+            return Page(look, storage, 0, 0, consecutive=False, whole=False)
+        whole &= len(starts) >= _n_segments(look, storage)
         ends = starts.astype(np.float64) + counts  # float64: a broken file may overflow uint64
         return Page(
             look,
-            one(COMPRESSION, 1),
+            storage,
             int(starts[0]),
             int(counts.sum()),
             consecutive=bool(np.all(starts[1:] == (starts + counts)[:-1])) and OFFSETS in tags,
             whole=whole and bool(ends.max() <= self.size),
         )
+
+
+def _n_segments(look: tuple[int, ...], storage: tuple[int, ...]) -> int:
+    """Return how many strips or tiles a page of this look consists of."""
+    height, width, samples = look[:3]
+    _, _, rows, planar, _, tile_width, tile_length = storage
+    if tile_width and tile_length:
+        n_segments = -(-height // tile_length) * -(-width // tile_width)
+    else:
+        n_segments = -(-height // min(rows, height)) if rows and height else 1
+    return n_segments * (samples if planar == 2 else 1)

@@ -16,14 +16,16 @@ from clgkit.errors import DataError
 from clgkit.io.pixels import Spacing, trusted_letters
 
 MAX_XML: Final = 64 << 20
+MAX_FRAMES: Final = 10_000_000
 _UM: Final = {"um": 1.0, "µm": 1.0, "μm": 1.0, "\\u00b5m": 1.0, "micron": 1.0, "microns": 1.0}
 TO_UM: Final = _UM | {
-    "micrometer": 1.0, "micrometre": 1.0, "nm": 1e-3, "nanometer": 1e-3,
-    "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "m": 1e6,
+    "micrometer": 1.0, "micrometre": 1.0, "nm": 1e-3, "nanometer": 1e-3, "nanometre": 1e-3,
+    "mm": 1e3, "millimeter": 1e3, "millimetre": 1e3, "cm": 1e4, "m": 1e6, "meter": 1e6,
 }  # fmt: skip
 TO_S: Final = {
     "s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "millisecond": 1e-3,
-    "µs": 1e-6, "us": 1e-6, "min": 60.0, "minute": 60.0, "h": 3600.0,
+    "µs": 1e-6, "us": 1e-6, "microsecond": 1e-6, "min": 60.0, "minute": 60.0,
+    "h": 3600.0, "hour": 3600.0,
 }  # fmt: skip
 
 
@@ -107,9 +109,10 @@ def _imagej_spacing(
     if scale is None:
         return None
     z = _number(said.get("spacing"))
+    depth = TO_UM.get(said.get("zunit", said.get("unit", "")).strip().lower())
     y, x = pixel_per_unit or (0.0, 0.0)
     return (
-        abs(z) * scale if z else None,
+        abs(z) * depth if z and depth else None,
         scale / y if y > 0 else None,
         scale / x if x > 0 else None,
     )
@@ -178,6 +181,13 @@ def _ome(text: str, frame_axes: str) -> Layout:
     slowest_first = [
         k for k in reversed(pixels.get("DimensionOrder", "XYCZT").lower()) if k in "tzc"
     ]
+    declared = math.prod(sizes.values())
+    if declared > MAX_FRAMES:
+        raise DataError(
+            f"The OME metadata declare {declared} frames, more than any file holds "
+            f"(at most {MAX_FRAMES} are read). Export it again.",
+            code="E_NOT_IMAGE",
+        )
     order, elsewhere = _ome_order(pixels, slowest_first, sizes)
     several = [letter for letter in slowest_first if sizes[letter] > 1]
     if elsewhere:
@@ -186,7 +196,7 @@ def _ome(text: str, frame_axes: str) -> Layout:
         kind="OME",
         leading=tuple(sizes[letter] for letter in several),
         letters=trusted_letters("".join(several) + frame_axes),
-        declared=math.prod(sizes.values()),
+        declared=declared,
         order=order,
         voxel_um=_ome_spacing(pixels),
         rate_hz=_ome_rate(pixels),

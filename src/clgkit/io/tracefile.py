@@ -11,7 +11,7 @@ import numpy.typing as npt
 import scipy.io
 
 from clgkit import fsio
-from clgkit.errors import DataError, StoreError
+from clgkit.errors import DataError
 from clgkit.io import hdf5, mat73, npyfile
 from clgkit.io.child import write_in_child
 from clgkit.io.pixels import existing_file, native, numeric, writable
@@ -265,6 +265,4 @@ def _compare(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         again = source.read(name)
         if again.shape != values.shape:
             again = again.reshape(values.shape) if again.size == values.size else again
-        if again.dtype != native(values.dtype):
-            raise StoreError(f"{path}: {name!r} was stored as {again.dtype}, not {values.dtype}.")
         hdf5.compare(name, values.astype(native(values.dtype), copy=False), again)

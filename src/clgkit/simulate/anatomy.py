@@ -187,9 +187,14 @@ def place_nuclei(settings: FishSettings, regions: Regions) -> Nuclei:
 
 
 def _diameters(settings: FishSettings, rng: np.random.Generator) -> Float64:
-    """Draw from a normal distribution; what is outside the range is drawn again."""
+    """Draw from a normal distribution; what is outside the range is drawn again.
+
+    In a range below a hundredth of the standard deviation the distribution is flat.
+    """
     low, high = settings.diameter_range_um
     sd = settings.diameter_cv * settings.nucleus_diameter_um
+    if high - low < 0.01 * sd:
+        return rng.uniform(low, high, settings.n_neurons)
     values = rng.normal(settings.nucleus_diameter_um, sd, settings.n_neurons)
     while (outside := (values < low) | (values > high)).any():
         values[outside] = rng.normal(settings.nucleus_diameter_um, sd, int(outside.sum()))

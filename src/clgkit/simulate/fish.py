@@ -243,24 +243,19 @@ class Fish:
 
     def structure_blocks(self, n_slices: int = 16) -> Iterator[tuple[slice, UInt16]]:
         """Yield the whole stack, `n_slices` at a time: (slices, counts)."""
-        depth = self.settings.shape_px[0]
-        for z0 in range(0, depth, n_slices):
-            z1 = min(z0 + n_slices, depth)
-            yield slice(z0, z1), self.structure_block(z0, z1)
+        for part in _parts(self.settings.shape_px[0], n_slices):
+            yield part, self.structure_block(part.start, part.stop)
 
     def label_blocks(self, n_slices: int = 16) -> Iterator[tuple[slice, UInt32]]:
         """Yield all true labels, `n_slices` at a time: (slices, ids)."""
-        depth = self.settings.shape_px[0]
-        for z0 in range(0, depth, n_slices):
-            z1 = min(z0 + n_slices, depth)
-            yield slice(z0, z1), self.labels_block(z0, z1)
+        for part in _parts(self.settings.shape_px[0], n_slices):
+            yield part, self.labels_block(part.start, part.stop)
 
     def movie_blocks(self, n_frames: int = 100) -> Iterator[tuple[int, slice, UInt16]]:
         """Yield all movies, plane after plane, `n_frames` at a time: (plane, frames, counts)."""
         for plane in range(self.settings.n_planes):
-            for t0 in range(0, self.settings.n_frames, n_frames):
-                t1 = min(t0 + n_frames, self.settings.n_frames)
-                yield plane, slice(t0, t1), self.movie_block(plane, t0, t1)
+            for part in _parts(self.settings.n_frames, n_frames):
+                yield plane, part, self.movie_block(plane, part.start, part.stop)
 
     def field(self, plane: int, t: int) -> Float32:
         """Give the displacement of the content of one frame, without `plane_offset_px`.
@@ -341,3 +336,11 @@ class Fish:
     def _check_range(what: str, start: int, stop: int, n: int) -> None:
         if not 0 <= start <= stop <= n:
             raise ValueError(f"{what} {start} to {stop} are not within 0 to {n}")
+
+
+def _parts(n: int, length: int) -> Iterator[slice]:
+    """Yield slices of `length` that cover `n`."""
+    if length < 1:
+        raise ValueError(f"a block of {length} holds nothing; ask for 1 or more at a time")
+    for start in range(0, n, length):
+        yield slice(start, min(start + length, n))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any
 
 PUBLISHED_GAPS = (7, 7, 7, 5, 5, 6, 5, 6, 5, 6, 5, 6, 5)
@@ -121,7 +122,7 @@ class FishSettings:
 
     def __post_init__(self) -> None:
         """Refuse settings that no fish can have."""
-        problems = [text for broken, text in _rules(self) if broken]
+        problems = _malformed(self) or [text for broken, text in _rules(self) if broken]
         if problems:
             raise ValueError("settings of the simulated fish: " + "; ".join(problems))
 
@@ -131,9 +132,29 @@ class FishSettings:
         return self.shape_px[1] // 2, self.shape_px[2] // 2
 
 
-def _rules(s: FishSettings) -> list[tuple[bool, str]]:
-    numbers = [value for value in vars(s).values() if isinstance(value, float)]
-    low, high = s.diameter_range_um
+def _malformed(s: FishSettings) -> list[str]:
+    """Name every setting that is no number, or not as many numbers as it should be."""
+    found = []
+    for field in fields(s):
+        value, example = getattr(s, field.name), field.default
+        several = isinstance(example, tuple)
+        parts = value if isinstance(value, tuple | list) else (value,)
+        length = len(example) if isinstance(example, tuple) and field.name != "gaps_px" else None
+        whole = isinstance(example[0] if isinstance(example, tuple) else example, int)
+        kind = Integral if whole else Real
+        fits = all(isinstance(p, kind) and not isinstance(p, bool) for p in parts)
+        if several != isinstance(value, tuple | list) or (length and len(parts) != length):
+            wanted = f"{length} numbers" if length else "numbers" if several else "one number"
+            found.append(f"{field.name} = {value!r} must be {wanted}")
+        elif not fits:
+            found.append(f"{field.name} = {value!r} must be {'whole' if whole else 'a number'}")
+        elif not all(map(math.isfinite, parts)):
+            found.append(f"{field.name} = {value!r} must be finite")
+    return found
+
+
+def _limits(s: FishSettings) -> list[tuple[bool, str]]:
+    """Check the numbers that have one limit each."""
     at_least_zero = (
         "structure_background", "read_noise", "nuclear_leak", "neuropil", "module_rate_hz",
         "private_rate_hz", "dff_max", "drift_px", "jitter_px", "plane_jitter_px", "n_bursts",
@@ -143,14 +164,35 @@ def _rules(s: FishSettings) -> list[tuple[bool, str]]:
         "n_neurons", "nucleus_photons", "attenuation_um", "n_planes", "n_frames", "rate_hz",
         "photons", "gain", "cytosol_um", "n_modules", "rise_s",
     )  # fmt: skip
-    simple = [
+    moving = (
+        "drift_px", "jitter_px", "plane_jitter_px", "burst_px", "nonrigid_px", "bidirectional_px",
+        "plane_offset_px",
+    )  # fmt: skip
+    field = min(s.plane_shape_px)
+    below = [
         (getattr(s, n) < 0, f"{n} = {getattr(s, n)} must not be negative") for n in at_least_zero
     ]
-    simple += [(getattr(s, n) <= 0, f"{n} = {getattr(s, n)} must be positive") for n in positive]
+    below += [(getattr(s, n) <= 0, f"{n} = {getattr(s, n)} must be positive") for n in positive]
+    beyond = [
+        (abs(getattr(s, n)) > field, f"{n} = {getattr(s, n)} must not exceed the field of {field}")
+        for n in moving
+    ]
+    return below + beyond
+
+
+def _rules(s: FishSettings) -> list[tuple[bool, str]]:
+    low, high = s.diameter_range_um
     span = sum(plane_gaps(s)) + 1 if s.gaps_px else 0
     return [
-        *simple,
-        (not all(map(math.isfinite, numbers)), "every number must be finite"),
+        *_limits(s),
+        (
+            s.cytosol_um > s.nucleus_diameter_um,
+            f"cytosol_um = {s.cytosol_um} must not exceed nucleus_diameter_um",
+        ),
+        (
+            s.module_rate_hz > s.rate_hz,
+            f"module_rate_hz = {s.module_rate_hz} must not exceed rate_hz = {s.rate_hz}",
+        ),
         (min(s.shape_px) < 16, f"shape_px = {s.shape_px} must be at least 16 along every axis"),
         (any(n % 2 for n in s.shape_px[1:]), f"shape_px = {s.shape_px} must be even in y and x"),
         (min(s.voxel_um) <= 0, f"voxel_um = {s.voxel_um} must be positive"),
