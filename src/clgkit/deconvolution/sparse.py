@@ -157,7 +157,7 @@ def minimize_sparse_hessian(
 
     Notes
     -----
-    The energy is :math:`\tfrac{\rho}{2}\|f - g\|^2 + \sum_j m_j \|D_j g\|_1 + \sigma\|g\|_1` with m
+    The energy is :math:`\frac{\rho}{2}\|f - g\|^2 + \sum_j m_j \|D_j g\|_1 + \sigma\|g\|_1` with m
     = 1, 1, c², 2, 2c, 2c for yy, xx, zz, xy, xz, yz and c² = z_continuity.  Unlike the original
     (and `SparseHessian`) the denominator holds the sparsity and not its square, differences are
     periodic with exact adjoints, the sum runs in float64, and the count of iterations is not a
