@@ -11,7 +11,7 @@ INSTALL := $(PIP) install --constraint constraints.txt --build-constraint constr
 # One thread per process: libraries that spin on shared cores only burn time.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: demo test check bench docs
+.PHONY: demo test check bench peers docs
 
 demo: .venv/core.stamp
 	$(BIN)/clg demo demo
@@ -27,6 +27,14 @@ check: .venv/check.stamp
 
 bench: .venv/test.stamp
 	$(ONE_THREAD) $(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+# The programs that some benchmarks measure themselves against, each set in an environment of its own.
+peers: $(patsubst benchmarks/peers/%.txt,.venv-peers/%.stamp,$(wildcard benchmarks/peers/*.txt))
+
+.venv-peers/%.stamp: benchmarks/peers/%.txt
+	@$(PYTHON) -m venv .venv-peers/$*
+	@.venv-peers/$*/bin/python -m pip --disable-pip-version-check --quiet install --requirement $<
+	@touch $@
 
 docs: .venv/docs.stamp
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
