@@ -47,7 +47,8 @@ def plan_patches(shape: tuple[int, int], *, grid_px: int = 64, overlap_px: int =
     grid_px
         Side of a cell.  A last cell shorter than half of it joins the one before.
     overlap_px
-        A patch reaches this far beyond its cell, but not beyond the field.
+        A patch reaches this far beyond its cell, but not beyond the field; of patches that
+        are equal, because they fill it, one is kept.
 
     Returns
     -------
@@ -74,7 +75,10 @@ def _plan_axis(n: int, grid_px: int, overlap_px: int) -> PatchAxis:
         edges = edges[:-1]
     start = np.maximum(edges - overlap_px, 0)
     stop = np.minimum(np.append(edges[1:], n) + overlap_px, n)
-    window = np.zeros((len(edges), n), dtype=np.float32)
+    # Cells whose patches both fill the field would be one patch twice, at one centre.
+    new = np.diff(start + stop, prepend=-1) > 0
+    start, stop = start[new], stop[new]
+    window = np.zeros((len(start), n), dtype=np.float32)
     for row, first, last in zip(window, start, stop, strict=True):
         row[first:last] = np.hanning(last - first + 2)[1:-1]
     return PatchAxis(start, stop, (start + stop - 1) / 2, window)
