@@ -185,6 +185,7 @@ KINDS: dict[str, tuple[bytes, str, str]] = {
     "XML": (b"<svg/>", "xml", "an XML text"),
     "a pickle": (b"\x80\x04\x95", "pickle", "clgkit never opens"),
     "a link": ("../daten/fü.tif".encode(), "link", "symbolic link to '../daten/fü.tif'"),
+    "a link of Windows": (b"..\\data\\a.tif", "link", "copy the file that it names"),
     "text": ("größe,x\n1,2\n".encode(), "text", "a text file"),
     "text cut in a character": (("ü\n" + "x" * 1020 + "ü").encode(), "text", "a text file"),
     "noise": (bytes(range(200, 256)), "unknown", "no format that clgkit knows"),
@@ -269,3 +270,25 @@ def test_names_of_hdf5_datasets_that_are_no_text_are_left_out(tmp_path: Path) ->
         file["raw"] = FRAMES
         file[b"caf\xe9"] = FRAMES
     np.testing.assert_array_equal(open_image(tmp_path / "a.h5", axes="tyx").read(), FRAMES)
+
+
+def test_i14_a_page_that_would_swell_ten_thousand_times_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, FRAMES[0], metadata=None, compression="zlib")
+    for tag, value in (("ImageWidth", 1200), ("ImageLength", 9000), ("RowsPerStrip", 9000)):
+        patched(path, 0, tag, value)
+    with pytest.raises(DataError, match="declares 21600000 bytes for one page, from") as caught:
+        open_image(path, axes="yx")
+    assert caught.value.code == "E_NOT_IMAGE"
+
+
+def test_i14_a_page_above_the_limit_is_refused_however_it_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, FRAMES[0], metadata=None)
+    monkeypatch.setattr("clgkit.io.tiff.MAX_PAGE_BYTES", FRAMES[0].nbytes)
+    assert open_image(path).shape == (10, 12)
+    monkeypatch.setattr("clgkit.io.tiff.MAX_PAGE_BYTES", FRAMES[0].nbytes - 1)
+    with pytest.raises(DataError, match="declares 240 bytes for one page"):
+        open_image(path)

@@ -113,13 +113,13 @@ def logging_to(folder: Path) -> Iterator[Callable[[ClgError], None]]:
 
 
 def show_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table to the standard output."""
+    """Print a table to the standard output; square brackets and colons stay what they are."""
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column)
     for row in rows:
         table.add_row(*row)
-    console = Console()
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(width=120)
+        console = Console(width=120, markup=False, emoji=False)
     console.print(table)

@@ -58,9 +58,11 @@ class Blocks:
 
     def __getitem__(self, key: tuple[slice, ...]) -> npt.NDArray[Any]:
         """Return a part, made or remembered."""
-        first, last, _ = key[0].indices(self.shape[0])
-        parts = [self._at(index) for index in range(first, last)]
-        return np.stack(parts)[(slice(None), *key[1:])]
+        chosen = range(*key[0].indices(self.shape[0]))
+        made = np.empty((len(chosen), *self.shape[1:]), self.dtype)
+        for row, index in enumerate(chosen):
+            made[row] = self._at(index)
+        return made[(slice(None), *key[1:])]
 
     def _at(self, index: int) -> npt.NDArray[Any]:
         start = index - index % self.length

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from clgkit.workspace import Workspace
 
 UNIT = (1.0, 1.0, 1.0)
+TIFF = (".tif", ".tiff")
 
 
 def image_options(prefix: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -76,24 +77,30 @@ def movie_of(path: Path, given: dict[str, Any], *, needed: bool) -> Movie:
     return movie
 
 
+def check_endings(*paths: Path | None) -> None:
+    """Refuse a name that no image can be written to, before hours of work and not after."""
+    for path in paths:
+        if path is not None and path.suffix.lower() not in TIFF and path.suffix != ".npy":
+            raise DataError(
+                f"{path.name}: images are written as .tif or .npy; choose one of these endings.",
+                code="E_PATH",
+            )
+
+
 def write_image(path: Path, array: xr.DataArray) -> None:
     """Write a result as ``.tif`` (frame by frame) or ``.npy``."""
+    check_endings(path)
     axes = "".join({"time": "t"}.get(str(dim), str(dim)) for dim in array.dims)
-    if path.suffix.lower() in {".tif", ".tiff"}:
+    if path.suffix.lower() in TIFF:
         rate = rate_hz(array) if "t" in axes else None
         io.write_tiff(path, _Lazy(array), axes=axes, voxel_um=voxel_um(array), rate_hz=rate)
-    elif path.suffix == ".npy":
-        values = array.values
-        fsio.publish(
-            path,
-            lambda temporary: np.save(temporary, values),
-            lambda temporary: np.load(temporary, mmap_mode="r"),
-        )
-    else:
-        raise DataError(
-            f"{path.name}: images are written as .tif or .npy; choose one of these endings.",
-            code="E_PATH",
-        )
+        return
+    values = array.values
+    fsio.publish(
+        path,
+        lambda temporary: np.save(temporary, values),
+        lambda temporary: np.load(temporary, mmap_mode="r"),
+    )
 
 
 class _Lazy:
@@ -131,6 +138,7 @@ def normalize_contrast(
     """Even out brightness and contrast of the stack STRUCTURE and write it to OUTPUT."""
     from clgkit.stages.normalize_contrast import normalize_contrast as stage
 
+    check_endings(output)
     write_image(
         output, stage(volume_of(structure, given), params=params, workspace=workspace).normalized
     )
@@ -164,6 +172,7 @@ def segment_nuclei(
     """Give every nucleus of the stack STRUCTURE a number and write the labels to OUTPUT."""
     from clgkit.stages.segment_nuclei import segment_nuclei as stage
 
+    check_endings(output)
     made = stage(volume_of(structure, given, needed=True), params=params, workspace=workspace)
     write_image(output, made.labels)
     click.echo(f"Wrote {output}: {made.summary['n_seeds']} nuclei.")
@@ -196,6 +205,7 @@ def correct_motion(
     """Undo the motion of every frame of MOVIE and write the movie to OUTPUT."""
     from clgkit.stages.correct_motion import correct_motion as stage
 
+    check_endings(output, template)
     made = stage(movie_of(movie, given, needed=False), params=params, workspace=workspace)
     report_lost(made.corrected)
     write_image(output, made.corrected)

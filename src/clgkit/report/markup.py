@@ -154,6 +154,8 @@ def number(value: float | None, digits: int = 3) -> str:
         return DASH
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}".replace("-", MINUS)
+    if 10**digits - 0.5 <= abs(value) < 1e15:  # 1,235 and not 1.23e+03
+        return f"{value:,.0f}".replace("-", MINUS)
     return f"{value:.{digits}g}".replace("-", MINUS)
 
 

@@ -26,7 +26,7 @@ READ = 500
 RUN = 4096
 CURVE = 2000
 NIGHT, DUST, FAINT = "#0e1116", "#aab4c0", "#4b5563"
-BRIGHT = ("#56b4e9", "#e69f01", "#2fbf95", "#dd94bd", "#f0e442", "#f0803c", "#b9a8ff")
+BRIGHT = ("#56b4ea", "#e69f01", "#2fbf95", "#dd94bd", "#f0e442", "#f0803c", "#b9a8ff")
 
 
 class Edges(NamedTuple):
