@@ -246,6 +246,21 @@ def test_i1_segments_are_counted_in_every_layout(
         open_image(path, axes="tyx")
 
 
+@pytest.mark.parametrize("tag", ["StripOffsets", "StripByteCounts"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_i2_a_page_in_the_middle_that_reaches_beyond_the_file_is_found_at_once(
+    tmp_path: Path, compression: str | None, tag: str
+) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for frame in FRAMES:
+            writer.write(frame, metadata=None, compression=compression, contiguous=False)
+    patched(path, 2, tag, 60_000)
+    with pytest.raises(DataError, match=r"6 frames, 2 readable \(page 2 points beyond"):
+        open_image(path, axes="tyx")
+    np.testing.assert_array_equal(open_image(path, axes="tyx", salvage=True).read(), FRAMES[:2])
+
+
 def test_i13_offsets_beyond_every_file_end_in_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, FRAMES, metadata=None, bigtiff=True, photometric="minisblack")

@@ -176,6 +176,19 @@ def test_pages_that_ome_puts_in_any_order_are_found(tmp_path: Path, order: str) 
 
 
 @pytest.mark.parametrize(
+    "inner",
+    ["", "<TiffData/>", '<TiffData IFD="0"/>', '<TiffData IFD="0" PlaneCount="5"/>',
+     '<TiffData IFD="0" PlaneCount="5"><UUID FileName="its old name.tif"/></TiffData>'],
+)  # fmt: skip
+def test_one_block_or_none_stands_for_all_pages_in_their_order(tmp_path: Path, inner: str) -> None:
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, FRAMES, description=ome_text({"T": 5}, inner=inner), **GREY)
+    image = open_image(path)
+    assert image.axes == "tyx"
+    np.testing.assert_array_equal(image.read(), FRAMES)
+
+
+@pytest.mark.parametrize(
     ("inner", "code", "words"),
     [
         ('<TiffData IFD="3" PlaneCount="5"/>', "E_TRUNCATED", "name pages that it does not have"),

@@ -206,6 +206,14 @@ def test_m5_parts_that_disagree_are_all_named(
     assert words in caught.value.message
 
 
+@pytest.mark.parametrize("shape", [(2, 2), (4, 2), (1, 1, 4)], ids=str)
+def test_only_a_row_or_a_column_is_a_list_of_nuclei(tmp_path: Path, shape: Any) -> None:
+    np.savez(tmp_path / "a.npz", trace=TRACE, nucIndex=np.zeros(shape, int))
+    with pytest.raises(DataError, match="there are 4 traces, but nuclei have shape") as caught:
+        read_traces(tmp_path / "a.npz")
+    assert f"nuclei have shape {shape}" in caught.value.message
+
+
 def test_matlab_files_of_others_keep_rows_columns_sparse_and_truth(tmp_path: Path) -> None:
     path = tmp_path / "a.mat"
     scipy.io.savemat(path, {

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from clgkit.simulate import Fish, preset
-from clgkit.simulate.noise import Sensor, expose
+from clgkit.simulate.anatomy import Nuclei, build_regions
+from clgkit.simulate.noise import Sensor, expose, lattice_noise
 from clgkit.simulate.optics import (
     blotches,
     blur_kernel,
     region_slice,
     shading,
     structure_photons,
+)
+from clgkit.simulate.paint import (
+    TEXTURE,
+    TEXTURE_UM,
+    Grid,
+    Slab,
+    count_rings,
+    paint_labels,
+    paint_light,
 )
 from clgkit.simulate.scene import build_scene, compose, wave_shares
 from clgkit.simulate.streams import Purpose, key, smooth_noise, stream
@@ -257,6 +268,17 @@ def test_blotches_are_a_function_of_the_place_alone() -> None:
     np.testing.assert_array_equal(part, whole[3:7, 2:5])
 
 
+@pytest.mark.parametrize("n", [0, 1, 2, 7])
+def test_pixels_beyond_those_asked_for_are_not_touched(n: int) -> None:
+    out = np.full(10, 9, np.uint16)
+    expected = np.full(10, 40.0, dtype=np.float32)
+
+    expose(expected[:n], np.uint64(3), Sensor(5.0, 100.0, 8.0), out[:n])
+
+    assert (out[n:] == 9).all()
+    assert (out[:n] > 9).all()
+
+
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_the_noise_of_a_pixel_does_not_depend_on_how_many_there_are(n: int) -> None:
     expected = np.full(10, 40.0, dtype=np.float32)
@@ -285,3 +307,111 @@ def test_smooth_noise_has_unit_variance_and_the_wanted_width() -> None:
     # Noise smoothed by a Gaussian of sigma s correlates at lag s as exp(-1/4).
     r = np.corrcoef(noise[4:, 0], noise[:-4, 0])[0, 1]
     assert r == pytest.approx(np.exp(-0.25), abs=0.03)
+
+
+@pytest.mark.parametrize("sigma_um", [(2.0, 0.0), (0.0, 0.9), (1.5, 0.6)])
+def test_the_structure_is_blurred_by_so_many_micrometres_along_each_axis(
+    sigma_um: tuple[float, float],
+) -> None:
+    oblong = {"shape_px": (32, 112, 144), "voxel_um": (1.0, 0.55, 0.45), "seed": 3}
+    bare = {"shading": 0.0, "structure_background": 0.0, "attenuation_um": 1e9, **oblong}
+
+    def photons(psf: tuple[float, float]) -> np.ndarray:
+        fish = Fish(preset("tiny", psf_sigma_um=psf, **bare))
+        parts = fish.settings, fish._nuclei, fish._regions, fish._brightness
+        return structure_photons(*parts, start=0, stop=32)
+
+    seen = photons((0.0, 0.0))
+    widths = (sigma_um[0] / 1.0, sigma_um[1] / 0.55, sigma_um[1] / 0.45)
+    for axis, sigma in enumerate(widths):
+        if sigma:
+            seen = gaussian_filter1d(
+                seen, sigma, axis=axis, mode="nearest", radius=int(np.ceil(3 * sigma))
+            )
+    inner = np.s_[8:-8]  # nuclei above and below the stack are seen in its ends
+    np.testing.assert_allclose(photons(sigma_um)[inner], seen[inner], atol=2e-3)  # float32 of 60
+
+
+def test_the_light_inside_a_nucleus_is_its_brightness_with_a_texture_in_micrometres() -> None:
+    labels = np.zeros((3, 8, 10), np.uint32)
+    labels[1, 2:6, 3:8], labels[2, 1, 1] = 1, 2
+    brightness, seed = np.array([2.0, 5.0]), np.uint64(77)
+    grid = Grid(np.array([4.0, -1.0, 0.5]), np.array([1.0, 0.55, 0.45]))
+    out = np.full(labels.shape, 3.0, np.float32)
+
+    paint_light(out, labels, brightness, seed, grid)
+
+    for place in np.ndindex(labels.shape):
+        z, y, x = (grid.origin_um + np.array(place) * grid.step_um) / TEXTURE_UM
+        label = labels[place]
+        bump = 1 + TEXTURE * lattice_noise(z, y, x, seed)
+        expected = 3.0 + (brightness[label - 1] * bump if label else 0.0)
+        assert out[place] == pytest.approx(expected, rel=1e-6)  # float32
+
+
+def test_the_cytosol_is_shared_by_the_cells_that_reach_a_voxel() -> None:
+    centers = np.array([[5.0, 10.0, 8.0], [5.0, 10.0, 12.2]])
+    nuclei = Nuclei(centers, np.array([[4.0, 2.0, 2.0]] * 2), np.zeros(2))
+    grid = Grid(np.zeros(3), np.array([1.0, 0.5, 0.5]))
+    labels = np.zeros((11, 40, 44), np.uint32)
+    rows = np.arange(2)
+    paint_labels(labels, rows, nuclei.table(), grid)
+    shared = np.zeros(labels.shape, np.uint8)
+    slab = Slab(labels, shared, np.zeros(11), np.ones(1), grid, 1.0, 0.3)
+
+    count_rings(slab, rows, nuclei.table())
+
+    assert (shared[labels > 0] == 0).all()
+    assert shared.max() == 2
+    between = labels[5, 20, 18:23] == 0
+    assert (shared[5, 20, 18:23][between] == 2).all()
+    assert shared[5, 20, 11] == 1  # to the left of the first cell
+    assert shared[5, 2, 2] == 0
+
+
+def test_the_ring_grows_along_z_in_proportion_to_its_growth_across() -> None:
+    nuclei = Nuclei(np.array([[8.0, 10.0, 10.0]]), np.array([[5.0, 2.0, 2.0]]), np.zeros(1))
+    grid = Grid(np.zeros(3), np.array([0.5, 0.25, 0.25]))
+    labels = np.zeros((33, 80, 80), np.uint32)
+    paint_labels(labels, np.arange(1), nuclei.table(), grid)
+    slab = Slab(labels, np.zeros(labels.shape, np.uint8), np.zeros(33), np.ones(1), grid, 1.0, 0.3)
+
+    count_rings(slab, np.arange(1), nuclei.table())
+
+    inside = (labels > 0).sum()
+    # The centre lies on a voxel, which takes two per cent of a body of 2,700 voxels.
+    assert inside / 32 == pytest.approx(4 / 3 * np.pi * 20, rel=0.02)
+    assert (inside + slab.shared.sum()) / inside == pytest.approx(1.5**3, rel=0.02)
+
+
+def test_a_cell_sends_the_same_light_wherever_it_lies_on_the_pixels() -> None:
+    settings = preset("tiny", cytosol_um=0.9, nuclear_leak=0.5, psf_sigma_um=(0.5, 0.5))
+    sums = []
+    for shift in (0.0, 0.13, 0.5, 0.77):
+        nuclei = Nuclei(
+            np.array([[9.0, 31.0 + shift, 33.0]]), np.array([[5.0, 2.6, 2.4]]), np.zeros(1)
+        )
+        scene = build_scene(settings, nuclei, build_regions(settings), z=9, margin=4)
+        assert scene.rows.tolist() == [0]
+        assert scene.first.tolist() == [0, len(scene.weights)]
+        sums.append(scene.weights.sum())
+
+    # Voxels of 0.5 um: their number inside the cell changes by a few per cent.
+    np.testing.assert_allclose(sums, np.mean(sums), rtol=0.05)
+
+
+@pytest.mark.parametrize("edge", ["top", "left", "bottom", "right"])
+def test_a_cell_beyond_the_edge_shines_only_on_its_own_side(edge: str) -> None:
+    settings = preset("tiny")
+    away = {"top": (0.5, 32.0), "left": (32.0, 0.5), "bottom": (63.0, 32.0), "right": (32.0, 63.0)}
+    center = np.array([[9.0, *away[edge]]])
+    nuclei = Nuclei(center, np.array([[5.0, 2.6, 2.6]]), np.zeros(1))
+    scene = build_scene(settings, nuclei, build_regions(settings), z=9, margin=4)
+
+    canvas = np.zeros(72 * 72)
+    np.add.at(canvas, scene.pixels, scene.weights)
+    rows, columns = np.nonzero(canvas.reshape(72, 72))
+    # Functional pixels of 1 um; the canvas begins 4 pixels before the frame.
+    assert np.abs(rows - 4 - (center[0, 1] - 0.25)).max() < 6
+    assert np.abs(columns - 4 - (center[0, 2] - 0.25)).max() < 6
+    assert len(rows) > 8

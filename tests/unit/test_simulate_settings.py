@@ -182,3 +182,11 @@ def test_the_largest_preset_fits_its_own_stack() -> None:
     assert whole.n_neurons == 67_000
     assert whole.plane_shape_px == (512, 512)
     assert sum(plane_gaps(whole)) < whole.shape_px[0]
+
+
+def test_planes_may_fill_the_stack_to_its_last_slice() -> None:
+    four = {"gaps_px": (8,), "n_planes": 4}
+
+    assert preset("tiny", shape_px=(25, 128, 128), **four).n_planes == 4
+    with pytest.raises(ValueError, match="the planes span 25 slices and the stack has 24"):
+        preset("tiny", shape_px=(24, 128, 128), **four)

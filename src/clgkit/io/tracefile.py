@@ -254,9 +254,8 @@ def _save_npz(temporary: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def _save_mat5(temporary: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    with temporary.open("wb") as file:
-        rows = {name: mat73.at_least_2d(values) for name, values in arrays.items()}
-        scipy.io.savemat(file, rows, do_compression=True)
+    rows = {name: mat73.at_least_2d(values) for name, values in arrays.items()}
+    scipy.io.savemat(temporary, rows, appendmat=False, do_compression=True)
 
 
 def _compare(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

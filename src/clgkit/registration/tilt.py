@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -292,7 +292,7 @@ def _climb(
         return -_fit(_cut(reduced, tilt), target, finder).score
 
     simplex = np.vstack([start[free], start[free] + np.diag(SIMPLEX[free])])
-    options = {"initial_simplex": simplex, "xatol": 0.05, "fatol": 1e-5, "maxfev": MAX_TRIALS}
+    options: Any = {"initial_simplex": simplex, "xatol": 0.05, "fatol": 1e-5, "maxfev": MAX_TRIALS}
     found = optimize.minimize(loss, start[free], method="Nelder-Mead", options=options)
     best = start.copy()
     best[free] = found.x

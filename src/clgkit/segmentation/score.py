@@ -278,7 +278,7 @@ def _assign(rows: Int64, columns: Int64, values: Float64) -> Int64:
     graph = sparse.coo_array((np.ones(rows.size), (rows, n + columns)), shape=(n + m, n + m))
     group = sparse.csgraph.connected_components(graph, directed=False)[1][rows]
     order = np.argsort(group, kind="stable")
-    kept = []
+    kept: list[Int64] = []
     for pairs in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
         own_rows, i = np.unique(rows[pairs], return_inverse=True)
         own_columns, j = np.unique(columns[pairs], return_inverse=True)

@@ -58,7 +58,7 @@ def scattered_ids(labels: npt.NDArray[np.integer]) -> UInt32:
     scattered = [
         old[number]
         for number, box in enumerate(ndimage.find_objects(compact.astype(np.int64)), start=1)
-        if box is not None and ndimage.label(compact[box] == number)[1] > 1
+        if ndimage.label(compact[box] == number)[1] > 1
     ]
     return np.array(scattered, np.uint32)
 

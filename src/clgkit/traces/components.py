@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
+from scipy import linalg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -61,7 +62,7 @@ def fit_components(blocks: Iterable[npt.NDArray[Any]], *, variance: float = 0.95
     Cells are samples and frames are features, so the mean trace over cells is
     subtracted.  Traces are not standardised.  Sums are float64, of portions of fixed
     size in the order of the rows: cutting the rows into other blocks cannot change a
-    bit.  Memory is one T x T matrix; fewer than T traces go through an SVD instead.
+    bit.  Memory is one T x T matrix and its eigenvectors; with fewer than T traces, n x n.
     """
     if not 0 < variance < 1:
         raise ValueError(f"variance is {variance}, but a share between 0 and 1 is wanted.")
@@ -76,7 +77,9 @@ def fit_components(blocks: Iterable[npt.NDArray[Any]], *, variance: float = 0.95
     if not n:
         raise ValueError("There is no trace: components need at least one.")
     if n < early[0].shape[1]:
-        return _fit_few(np.concatenate(early), variance)
+        rows = np.concatenate(early)
+        early.clear()
+        return _fit_few(rows, variance)
     return _fit_many(chain(early, portions), early[0].mean(axis=0), variance)
 
 
@@ -189,10 +192,18 @@ def _portions(blocks: Iterable[npt.NDArray[Any]]) -> Iterator[Float64]:
 
 
 def _fit_few(rows: Float64, variance: float) -> Components:
-    """Fit fewer traces than frames."""
+    """Fit fewer traces than frames, by their products with each other; changes `rows`."""
     mean = rows.mean(axis=0)
-    _, sizes, vectors = np.linalg.svd(rows - mean, full_matrices=False)
-    return _select(mean, sizes**2, vectors.T, len(rows), variance)
+    rows -= mean
+    products = np.empty((len(rows), len(rows)))
+    for start in range(0, len(rows), PORTION_ROWS):
+        part = slice(start, start + PORTION_ROWS)
+        products[part] = rows[part] @ rows.T
+    sizes, weights = _eigen(products)
+    kept = _count(sizes, mean, len(rows), variance)
+    vectors = rows.T @ weights[:, :kept]
+    vectors /= np.linalg.norm(vectors, axis=0)
+    return _select(mean, sizes, vectors, len(rows), kept)
 
 
 def _fit_many(portions: Iterable[Float64], origin: Float64, variance: float) -> Components:
@@ -207,18 +218,30 @@ def _fit_many(portions: Iterable[Float64], origin: Float64, variance: float) -> 
         n += len(portion)
     shift = total / n
     scatter -= n * np.outer(shift, shift)
-    sizes, vectors = np.linalg.eigh((scatter + scatter.T) / 2)
-    return _select(origin + shift, sizes[::-1].clip(min=0), vectors[:, ::-1], n, variance)
+    sizes, vectors = _eigen(scatter)
+    mean = origin + shift
+    return _select(mean, sizes, vectors, n, _count(sizes, mean, n, variance))
 
 
-def _select(mean: Float64, sizes: Float64, vectors: Float64, n: int, variance: float) -> Components:
-    """Keep the first components, by the rule for K."""
+def _eigen(matrix: Float64) -> tuple[Float64, Float64]:
+    """Return eigenvalues, the largest first, and vectors of a symmetric matrix; uses it up."""
+    sizes, vectors = linalg.eigh(matrix, overwrite_a=True, driver="evr", check_finite=False)
+    return np.asarray(sizes[::-1].clip(min=0)), np.asarray(vectors[:, ::-1])
+
+
+def _count(sizes: Float64, mean: Float64, n: int, variance: float) -> int:
+    """Return how many components to keep, by the rule for K; none of equal traces."""
     total = float(sizes.sum())
     if total <= (16 * EPSILON) ** 2 * n * float(mean @ mean):  # rounding of equal traces
+        return 0
+    return min(1 + int((np.cumsum(sizes / total) <= variance).sum()), sizes.size)
+
+
+def _select(mean: Float64, sizes: Float64, vectors: Float64, n: int, kept: int) -> Components:
+    """Keep the first components, the largest entry of each positive."""
+    if kept == 0:
         return Components(mean, np.zeros((mean.size, 0)), np.zeros(0), n)
-    explained = sizes / total
-    k = min(1 + int((np.cumsum(explained) <= variance).sum()), sizes.size)
-    kept = vectors[:, :k].copy()
-    largest = np.abs(kept).argmax(axis=0)
-    kept *= np.where(kept[largest, np.arange(k)] < 0, -1.0, 1.0)
-    return Components(mean, kept, explained[:k], n)
+    chosen = vectors[:, :kept].copy()
+    largest = np.abs(chosen).argmax(axis=0)
+    chosen *= np.where(chosen[largest, np.arange(kept)] < 0, -1.0, 1.0)
+    return Components(mean, chosen, sizes[:kept] / sizes.sum(), n)
