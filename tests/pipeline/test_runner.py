@@ -219,6 +219,7 @@ def test_the_log_has_lines_with_codes(fish: Path, clg: Clg) -> None:
     code, _, err = clg("run", fish, "--no-report", "--until", "align_planes", "--set",
                        "align_planes.max_shift_px=500")  # fmt: skip
 
+    assert code in {0, 3}, err
     assert "Traceback" not in err
     lines = [json.loads(line) for line in (fish / "log.jsonl").read_text().splitlines()]
     assert lines[0]["message"] == "correct_motion: not computed yet"
