@@ -90,7 +90,7 @@ class LockedError(StoreError):
 class ResourceError(ClgError):
     """Disk, memory or workers are short.
 
-    Codes: ``E_DISK``, ``E_MEMORY``, ``E_WORKER``.
+    Codes: ``E_DISK``, ``E_MEMORY``, ``E_WORKER``, ``E_DEVICE``.
     """
 
     exit_code = 4

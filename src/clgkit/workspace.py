@@ -7,6 +7,7 @@ finished already.
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import multiprocessing
 import os
@@ -32,7 +33,13 @@ from clgkit.blocks import (
     region_of,
     trimmed,
 )
-from clgkit.errors import DataError, ResourceError, as_data_error
+from clgkit.errors import (
+    DataError,
+    MissingDependency,
+    ResourceError,
+    SettingsError,
+    as_data_error,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -125,6 +132,27 @@ class MemoryShelf:
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 
+def _check_device(device: str) -> None:
+    """Raise the error that says why a device cannot be used."""
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or (number and not number.isdecimal()):
+        raise SettingsError(
+            f'The device {device!r} is not known; wanted is "cpu", "cuda" or "cuda:1".'
+        )
+    if importlib.util.find_spec("torch") is None:
+        raise MissingDependency(
+            f"The device {device!r} needs torch: pip install 'clgkit[deep]', or take the cpu."
+        )
+    import torch  # noqa: PLC0415  (an optional extra that takes seconds to load)
+
+    there = torch.cuda.device_count()
+    if int(number or 0) >= there:
+        raise ResourceError(
+            f"The device {device!r} is not there: torch finds {there} such devices. Take the cpu.",
+            code="E_DEVICE",
+        )
+
+
 def _silent(label: str, done: int, total: int) -> None:
     pass
 
@@ -143,19 +171,35 @@ class Workspace:
     memory_mb
         What all blocks in flight may take together; None takes a quarter of what is
         free now.
+    device
+        Where stages that can use a GPU compute: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
     shelf
         Where results go; memory by default.
     progress
         Called with a label, the number of blocks done and their total.
 
-    None of these changes a number in a result.
+    Raises
+    ------
+    SettingsError
+        If `device` is no device; `MissingDependency` if torch is not installed.
+    ResourceError
+        If this machine has no such device.
+
+    Notes
+    -----
+    None of these changes a number in a result, the device beyond 1e-4 of its range.
     """
 
     workers: int | None = None
     executor: Literal["serial", "threads", "processes"] | Executor = "threads"
     memory_mb: float | None = None
+    device: str = "cpu"
     shelf: Shelf = field(default_factory=MemoryShelf)
     progress: Progress = _silent
+
+    def __post_init__(self) -> None:
+        if self.device != "cpu":
+            _check_device(self.device)
 
     def with_shelf(self, shelf: Shelf) -> Workspace:
         """Return the same workspace with results going to `shelf`."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clgkit.params import Params
-from clgkit.stages import STAGES
+from clgkit.stages import EXTRA, STAGES
 from tests.architecture.commands import commands
 from tests.architecture.sources import PACKAGE, ROOT
 
@@ -87,11 +87,11 @@ def test_the_inputs_are_those_of_the_table(name: str) -> None:
 @EVERY_STAGE
 def test_an_input_comes_from_an_earlier_stage_or_from_outside(name: str) -> None:
     earlier = list(STAGES)[: list(STAGES).index(name)]
-    raw = {"structure", "function", "plane_map"}
+    raw = {"structure", "function", *EXTRA}
 
-    for source in STAGES[name].inputs.values():
-        origin, _, field = source.rstrip("?").partition(".")
-        assert origin in earlier if field else origin in raw
+    for argument in STAGES[name].inputs:
+        for source in STAGES[name].sources(argument):
+            assert source.origin in (earlier if source.field else raw)
 
 
 @EVERY_STAGE
@@ -107,8 +107,9 @@ def test_the_result_is_a_named_tuple(name: str) -> None:
 
 @EVERY_STAGE
 def test_another_stage_finds_the_field_it_names(name: str) -> None:
-    sources = [source.rstrip("?") for source in STAGES[name].inputs.values()]
-    for origin, field in (source.split(".") for source in sources if "." in source):
+    stages = STAGES[name]
+    sources = [source for argument in stages.inputs for source in stages.sources(argument)]
+    for origin, field in (source for source in sources if source.field):
         module = importlib.import_module(f"clgkit.stages.{origin}")
         returned = inspect.signature(stage(origin)).return_annotation
         kind = getattr(module, returned) if isinstance(returned, str) else returned

@@ -71,9 +71,12 @@ def run(name: str, inputs: Mapping[str, Any], *, workspace: Workspace, **changes
 def inputs_of(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
     """What a stage reads, out of the raw inputs and the results of earlier stages."""
     found = {}
-    for argument, source in STAGES[name].inputs.items():
-        origin, _, field = source.rstrip("?").partition(".")
-        found[argument] = getattr(results[origin], field) if field else results[origin]
+    stage = STAGES[name]
+    for argument in stage.inputs:
+        there = [source for source in stage.sources(argument) if source.origin in results]
+        if there:
+            origin, field = there[0]
+            found[argument] = getattr(results[origin], field) if field else results[origin]
     return found
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from clgkit.errors import DataError, SettingsError
 from clgkit.pipeline.inputs import fingerprint
 from clgkit.pipeline.runner import Selection
 from clgkit.pipeline.store import Store
-from clgkit.stages import STAGES, Stage
+from clgkit.stages import STAGES
 from tests.pipeline.tiny import compute, opened, states
 
 
@@ -88,7 +89,7 @@ def test_a_new_version_of_a_stage_is_noticed(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = STAGES["compute_dff"]
-    monkeypatch.setitem(STAGES, "compute_dff", Stage(old.summary, old.inputs, old.version + 1))
+    monkeypatch.setitem(STAGES, "compute_dff", replace(old, version=old.version + 1))
 
     assert states(finished)["compute_dff"] == f"stale version {old.version} -> {old.version + 1}"
 

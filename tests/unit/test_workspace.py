@@ -1,6 +1,7 @@
 """Where blocks run, how they are cut, and what becomes of failures."""
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import xarray as xr
 
 from clgkit import workspace as workspace_module
 from clgkit.blocks import Output, output
-from clgkit.errors import DataError, ResourceError, SettingsError
+from clgkit.errors import DataError, MissingDependency, ResourceError, SettingsError
 from clgkit.workspace import Workspace, failed_planes, processors
 
 SERIAL = Workspace(executor="serial")
@@ -328,3 +329,27 @@ def test_the_source_is_read_block_by_block() -> None:
         )
 
     assert pixels.largest == 2 * 4 * 4
+
+
+def test_a_device_that_is_not_known_is_refused_in_words() -> None:
+    for device in ("gpu", "cuda:x", "CPU"):
+        with pytest.raises(SettingsError, match=f"The device '{device}' is not known; wanted is"):
+            Workspace(device=device)
+
+
+def test_a_device_without_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+
+    with pytest.raises(MissingDependency, match=re.escape("pip install 'clgkit[deep]'")):
+        Workspace(device="cuda")
+
+
+def test_a_device_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+
+    with pytest.raises(ResourceError, match="torch finds 1 such devices") as caught:
+        Workspace(device="cuda:1")
+
+    assert caught.value.code == "E_DEVICE"
+    assert Workspace(device="cuda:0").device == "cuda:0"

@@ -20,6 +20,9 @@ def run_folder(*, exists: bool = True) -> Decorator:
     return click.argument("run", type=kind)
 
 
+RESOURCES = ("workers", "memory_mb", "executor", "device")
+
+
 def resources(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say what a command may use."""
     for option in reversed(
@@ -33,6 +36,7 @@ def resources(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Choice(["serial", "threads", "processes"]),
                 help="How blocks run.",
             ),
+            click.option("--device", help='"cpu", "cuda" or "cuda:1", where a stage can use it.'),
         ]
     ):
         command = option(command)
@@ -51,13 +55,16 @@ def overrides(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def workspace(
-    workers: int | None = None, memory_mb: float | None = None, executor: str | None = None
+    workers: int | None = None,
+    memory_mb: float | None = None,
+    executor: str | None = None,
+    device: str | None = None,
 ) -> Workspace:
     """Return the workspace that the resource options describe."""
     from clgkit.cli.console import Progress
     from clgkit.workspace import Workspace
 
     options: dict[str, Any] = {"workers": workers, "memory_mb": memory_mb, "progress": Progress()}
-    if executor is not None:
-        options["executor"] = executor
+    chosen = {"executor": executor, "device": device}
+    options |= {key: value for key, value in chosen.items() if value is not None}
     return Workspace(**options)

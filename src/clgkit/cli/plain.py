@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clgkit.cli.options import resources, workspace
+from clgkit.cli.options import RESOURCES, resources, workspace
 from clgkit.stages import STAGES, params_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def stage_command(stage: str, examples: str) -> Callable[[Callable[..., None]], 
     def decorate(function: Callable[..., None]) -> click.Command:
         def call(**given: Any) -> None:
             values = {name: given.pop(name) for name in kind.model_fields}
-            limits = {name: given.pop(name) for name in ("workers", "memory_mb", "executor")}
+            limits = {name: given.pop(name) for name in RESOURCES}
             params = parse(kind, values)
             with scratch(given["output"], limits) as place, told():
                 function(params=params, workspace=place, **given)

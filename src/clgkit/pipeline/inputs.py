@@ -12,12 +12,15 @@ import numpy as np
 import xarray as xr
 
 from clgkit import io
-from clgkit.data import lazy
+from clgkit.data import lazy, rate_hz, voxel_um
 from clgkit.errors import DataError, SettingsError
 from clgkit.pipeline.store import digest
 from clgkit.registration import NOISE_LEVEL, neighbour_correlation
+from clgkit.stages import EXTRA
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from clgkit.data import Movie, Volume
     from clgkit.pipeline.settings import RunSettings
 
@@ -57,7 +60,7 @@ def _is_data(path: Path) -> bool:
 
 
 class RawInputs:
-    """What a run reads: ``structure``, ``function`` and, if there is one, ``plane_map``."""
+    """What a run reads: ``structure``, ``function``, and what it has of `clgkit.stages.EXTRA`."""
 
     def __init__(self, settings: RunSettings) -> None:
         self.settings = settings
@@ -65,7 +68,7 @@ class RawInputs:
     def keys(self) -> dict[str, str]:
         """Return raw input → key: the file's fingerprint and the facts given with it."""
         keys: dict[str, str] = {}
-        for name in ("function", "structure", "plane_map"):
+        for name in ("function", "structure", *EXTRA):
             section = self.settings[name]
             facts = section.model_dump(mode="json", exclude={"path", "ignore_noise"})
             path = self.settings.path(name)
@@ -83,17 +86,53 @@ class RawInputs:
     def function(self) -> Movie:
         """The functional movie."""
         given = self.settings["function"]
+        return self._movie("function", given.rate_hz, given.voxel_um)
+
+    @cached_property
+    def nuclear(self) -> Movie:
+        """The functional movie's nuclear channel; it takes its facts from the movie."""
+        like = self.function
+        voxel = self.settings["nuclear"].voxel_um or voxel_um(like)
+        movie = self._movie("nuclear", rate_hz(like), voxel)
+        self._same(movie, like, "nuclear")
+        return movie
+
+    @cached_property
+    def reference(self) -> Volume:
+        """The fixed images to correct motion against, one per plane."""
+        given, like = self.settings["reference"], self.function
+        volume: Volume = io.read_volume(
+            self._path("reference"),
+            axes=given.axes,
+            voxel_um=given.voxel_um or voxel_um(like),
+            dataset=given.dataset,
+            channel=given.channel,
+        )
+        self._same(volume, like.isel(time=0), "reference")
+        return volume
+
+    def _movie(self, name: str, rate: float | None, voxel: Any) -> Movie:
+        given, function = self.settings[name], self.settings["function"]
         image = io.open_image(
-            self._path("function"),
+            self._path(name),
             axes=given.axes,
             dataset=given.dataset,
             channel=given.channel,
-            salvage=given.salvage,
-            trim=given.trim,
+            salvage=function.salvage,
+            trim=function.trim,
         )
-        movie: Movie = io.as_movie(image, rate_hz=given.rate_hz, voxel_um=given.voxel_um)
+        movie: Movie = io.as_movie(image, rate_hz=rate, voxel_um=voxel)
         movie.coords["plane"] = ("z", planes_of(image, movie.sizes["z"]))
         return movie
+
+    def _same(self, image: xr.DataArray, like: xr.DataArray, name: str) -> None:
+        if dict(image.sizes) != dict(like.sizes):
+            found, wanted = (dict(array.sizes) for array in (image, like))
+            raise DataError(
+                f"The {name} {self._path(name).name} has {_sizes(found)}, but the functional movie "
+                f"has {_sizes(wanted)}. Correct [{name}] in the settings file.",
+                code="E_SHAPE",
+            )
 
     @cached_property
     def structure(self) -> Volume:
@@ -145,7 +184,8 @@ class RawInputs:
         DataError
             With what is wrong.
         """
-        inputs = (self.function, self.structure)
+        given = [name for name in ("nuclear", "reference") if self.settings.path(name)]
+        inputs = [self.open(name) for name in ("function", "structure", *given)]
         warnings = [str(note) for array in inputs for note in array.attrs.get("notes", ())]
         if self.settings.path("plane_map") is not None:
             self._check_plane_map()
@@ -166,6 +206,10 @@ class RawInputs:
                     code="E_NOISE",
                 )
         return warnings
+
+
+def _sizes(sizes: Mapping[Any, int]) -> str:
+    return ", ".join(f"{dim} {size}" for dim, size in sizes.items())
 
 
 def planes_of(image: io.Image, n_planes: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from clgkit.errors import SettingsError
 from clgkit.params import closest
 from clgkit.pipeline.store import Level, Manifest, Store, digest
-from clgkit.stages import STAGES, Stage
+from clgkit.stages import EXTRA, STAGES, Source, Stage
 
 if TYPE_CHECKING:
     from clgkit.pipeline.settings import RunSettings
@@ -28,6 +28,8 @@ class Step:
         The stage and what its result depends on.
     inputs
         Argument → key of what it reads.
+    sources
+        Argument → where it comes from.
     state
         ``current`` results are kept; all others are computed, ``damaged`` ones only as far as
         they are.
@@ -38,6 +40,7 @@ class Step:
     name: str
     key: str
     inputs: dict[str, str]
+    sources: dict[str, Source]
     params: dict[str, Any]
     state: State
     why: str
@@ -56,7 +59,9 @@ def make_plan(
     force: tuple[str, ...] = (),
     level: Level = "quick",
 ) -> list[Step]:
-    """Return all stages in order, with the state of each.
+    """Return the stages of a run in order, with the state of each.
+
+    An optional stage that the run does not ask for is left out.
 
     Parameters
     ----------
@@ -75,16 +80,28 @@ def make_plan(
         check_name(name)
     steps: list[Step] = []
     keys = dict(raw_keys)
-    for name, stage in STAGES.items():
+    for name in stages_of(settings):
+        stage = STAGES[name]
         params = settings[name].model_dump(mode="json")
-        inputs = _input_keys(stage, keys)
+        sources = _sources(stage, keys)
+        inputs = {argument: _key(source, keys) for argument, source in sources.items()}
         key = digest([name, stage.version, params, inputs])
         keys[name] = key
-        step = _judged(Step(name, key, inputs, params, "missing", ""), store, level)
+        step = _judged(Step(name, key, inputs, sources, params, "missing", ""), store, level)
         if name in force and step.state == "current":
             step = replace(step, state="stale", why=FORCED)
         steps.append(step)
     return steps
+
+
+def stages_of(settings: RunSettings) -> list[str]:
+    """Return the stages that a run is made of: all but the optional ones it does not ask for."""
+    given = {name for name in EXTRA if settings.path(name) is not None}
+    return [
+        name
+        for name, stage in STAGES.items()
+        if not stage.optional or settings.asks_for(name) or _extras(stage) & given
+    ]
 
 
 def check_name(name: str) -> None:
@@ -96,22 +113,37 @@ def check_name(name: str) -> None:
 
 
 def upstream(name: str) -> list[str]:
-    """Return the stages that a stage reads, directly."""
-    sources = [source.rstrip("?").partition(".")[0] for source in STAGES[name].inputs.values()]
-    return [source for source in sources if source in STAGES]
+    """Return the stages that a stage may read, directly."""
+    stage = STAGES[name]
+    sources = [source.origin for argument in stage.inputs for source in stage.sources(argument)]
+    return [origin for origin in sources if origin in STAGES]
 
 
-def _input_keys(stage: Stage, keys: Mapping[str, str]) -> dict[str, str]:
-    made = {}
-    for argument, source in stage.inputs.items():
-        origin, _, field = source.rstrip("?").partition(".")
-        if origin in keys:
-            made[argument] = f"{keys[origin]}.{field}" if field else keys[origin]
-        elif not source.endswith("?"):
+def _extras(stage: Stage) -> set[str]:
+    """Return the raw inputs that a stage needs and that not every run has."""
+    needed = [argument for argument in stage.inputs if not stage.can_miss(argument)]
+    return {source.origin for name in needed for source in stage.sources(name)} & set(EXTRA)
+
+
+def _sources(stage: Stage, keys: Mapping[str, str]) -> dict[str, Source]:
+    """Return where each argument comes from, of those that the run has."""
+    found = {}
+    for argument in stage.inputs:
+        sources = stage.sources(argument)
+        there = [source for source in sources if source.origin in keys]
+        if there:
+            found[argument] = there[0]
+        elif not stage.can_miss(argument):
+            origin = sources[-1].origin
             raise SettingsError(
                 f"The run has no {origin}: fill in [{origin}] path in its settings file."
             )
-    return made
+    return found
+
+
+def _key(source: Source, keys: Mapping[str, str]) -> str:
+    key = keys[source.origin]
+    return f"{key}.{source.field}" if source.field else key
 
 
 def _judged(step: Step, store: Store, level: Level) -> Step:
@@ -144,10 +176,10 @@ def _difference(manifest: Manifest, step: Step) -> str:
         old, new = manifest.params.get(setting), step.params.get(setting)
         if old != new:
             reasons.append(f"{setting} {old} -> {new}")
-    changed = [
-        source.rstrip("?")
-        for argument, source in step.stage.inputs.items()
-        if manifest.inputs.get(argument) != step.inputs.get(argument)
-    ]
-    reasons += [f"{source} changed" for source in changed]
+    for argument in step.stage.inputs:
+        if manifest.inputs.get(argument) != step.inputs.get(argument):
+            source = step.sources.get(argument)
+            reasons.append(
+                f"{'.'.join(filter(None, source))} changed" if source else f"{argument} is gone"
+            )
     return ", ".join(reasons) or "made by another version of clgkit"

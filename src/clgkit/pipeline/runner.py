@@ -200,8 +200,7 @@ class Run:
 
     def _inputs(self, step: Step) -> dict[str, Any]:
         read = {}
-        for argument in step.inputs:
-            origin, _, name = step.stage.inputs[argument].rstrip("?").partition(".")
+        for argument, (origin, name) in step.sources.items():
             read[argument] = (
                 nouns.load(self.store.result(origin), name) if name else self.raw.open(origin)
             )

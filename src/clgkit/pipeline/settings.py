@@ -6,7 +6,7 @@ import json
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, create_model
 
@@ -14,6 +14,9 @@ from clgkit import fsio
 from clgkit.errors import SettingsError
 from clgkit.params import Params, explain
 from clgkit.stages import STAGES, params_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 FILE = "run.toml"
 MAX_BYTES = 1_000_000
@@ -56,6 +59,14 @@ class Function(Source):
     """Where a file is cut off, use the frames that can be read."""
 
 
+class Nuclear(Source):
+    """The functional movie's second, nuclear channel (optional)."""
+
+
+class Reference(Source):
+    """One fixed image per functional plane to correct motion against (optional)."""
+
+
 class PlaneMapSource(Params):
     """Which structural slice each functional plane is, where that is known."""
 
@@ -72,6 +83,8 @@ class Resources(Params):
     """Megabytes for all blocks in flight; a quarter of what is free if not given."""
     executor: Literal["serial", "threads", "processes"] = "threads"
     """How blocks run."""
+    device: str = "cpu"
+    """Where the stages that can use a GPU compute: "cpu", "cuda", or "cuda:1"."""
 
 
 @cache
@@ -81,6 +94,8 @@ def settings_model() -> type[BaseModel]:
         "structure": Structure,
         "function": Function,
         "plane_map": PlaneMapSource,
+        "reference": Reference,
+        "nuclear": Nuclear,
         "resources": Resources,
         **{name: params_of(name) for name in STAGES},
     }
@@ -100,6 +115,10 @@ class RunSettings:
     def __getitem__(self, section: str) -> Any:
         """Return the settings of a section."""
         return getattr(self.sections, section)
+
+    def asks_for(self, stage: str) -> bool:
+        """Return whether the section of a stage stands in the settings."""
+        return stage in self.sections.model_fields_set
 
     def path(self, section: str) -> Path | None:
         """Return the file a data section names, or None."""
@@ -178,20 +197,34 @@ def write(folder: Path, values: dict[str, dict[str, Any]] | None = None) -> Path
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
-    fsio.write_text(path, as_toml(parse(values or {}, "these values")))
+    sections = parse(values or {}, "these values")
+    left_out = {name for name, stage in STAGES.items() if stage.optional}
+    fsio.write_text(path, as_toml(sections, left_out - sections.model_fields_set))
     return path
 
 
-def as_toml(sections: BaseModel) -> str:
-    """Return settings as a commented TOML text."""
+def as_toml(sections: BaseModel, left_out: Collection[str] = ()) -> str:
+    """Return settings as a commented TOML text.
+
+    Parameters
+    ----------
+    sections
+        All settings.
+    left_out
+        Optional stages whose sections are comments, so that they do not run.
+    """
     lines = ["# Settings of a clgkit run. Every setting stands here with its value.", ""]
     for name in type(sections).model_fields:
         section = getattr(sections, name)
-        lines += [*_comment(_first_line(type(section))), f"[{name}]"]
+        lines += _comment(_first_line(type(section)))
+        if name in STAGES and STAGES[name].optional:
+            lines.append("# Optional: runs only if the line in brackets stands here.")
+        mark = "# " if name in left_out else ""
+        lines.append(f"{mark}[{name}]")
         for key, field in type(section).model_fields.items():
             value = getattr(section, key)
             lines += _comment(field.description or "")
-            lines.append(f"# {key} =" if value is None else f"{key} = {toml_value(value)}")
+            lines.append(f"# {key} =" if value is None else f"{mark}{key} = {toml_value(value)}")
         lines.append("")
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from clgkit.pipeline.plan import stages_of
 from clgkit.report.markup import (
     DASH,
     MINUS,
@@ -25,7 +26,6 @@ from clgkit.report.markup import (
     paragraph,
     table,
 )
-from clgkit.stages import STAGES
 
 if TYPE_CHECKING:
     from clgkit.report.results import Results
@@ -145,7 +145,7 @@ def stage_strip(results: Results) -> Markup:
             name=name.replace("_", " "),
             time=duration(made[name].cost.get("seconds")) if name in made else "missing",
         )
-        for name in STAGES
+        for name in stages_of(results.run.settings)
     ]
     return markup('<ol class="strip">{steps}</ol>', steps=join(steps))
 

@@ -11,7 +11,7 @@ from clgkit.pipeline.store import digest
 from clgkit.report import activity, images, motion, network, neurons, overview, provenance
 from clgkit.report.markup import DASH, Markup, Section, escape, join, markup
 from clgkit.report.results import Results
-from clgkit.stages import STAGES
+from clgkit.stages import EXTRA, STAGES
 
 if TYPE_CHECKING:
     from clgkit.pipeline.runner import Run
@@ -70,7 +70,7 @@ def key_of(run: Run, *, truth: Mapping[str, Any] | None = None) -> str:
             receipts.append([name, manifest.key, started, manifest.cost, manifest.warnings])
     data = {
         name: run.settings[name].model_dump(mode="json")
-        for name in ("structure", "function", "plane_map")
+        for name in ("structure", "function", *EXTRA)
     }
     known = {key: value for key, value in (truth or {}).items() if _is_plain(value)}
     return digest([VERSION, run.settings.folder.resolve().name, receipts, data, known])

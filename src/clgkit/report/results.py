@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clgkit.errors import ClgError
+from clgkit.pipeline.plan import stages_of
 from clgkit.stages import STAGES
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class Results:
         self.run = run
         self.problems: list[str] = []
         """Why a result that should be there cannot be shown."""
-        self._found = {name: self._open(name) for name in STAGES}
+        self._found: dict[str, Result | None] = dict.fromkeys(STAGES)
+        self._found |= {name: self._open(name) for name in stages_of(run.settings)}
 
     def _open(self, name: str) -> Result | None:
         if self.run.store.manifest(name) is None:
@@ -40,7 +42,7 @@ class Results:
     @property
     def missing(self) -> list[str]:
         """Stages without a result that can be shown."""
-        return [name for name, result in self._found.items() if result is None]
+        return [name for name in stages_of(self.run.settings) if self._found[name] is None]
 
     def manifests(self) -> dict[str, Manifest]:
         """Return the receipts of the finished stages, in order."""
@@ -90,11 +92,11 @@ class Results:
         made = self.manifests()
         for name, manifest in made.items():
             for argument, key in manifest.inputs.items():
-                source = STAGES[name].inputs.get(argument, "").rstrip("?")
-                origin, _, field = source.partition(".")
-                if origin in made and key != f"{made[origin].key}.{field}":
+                sources = STAGES[name].sources(argument) if argument in STAGES[name].inputs else []
+                there = [source for source in sources if source.origin in made]
+                if there and key != f"{made[there[0].origin].key}.{there[0].field}":
                     found.append(
-                        f"{name} was computed from an earlier result of {origin}; "
+                        f"{name} was computed from an earlier result of {there[0].origin}; "
                         "run `clg run` to bring it up to date."
                     )
         return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,14 +28,40 @@ class Stage:
         What the user gets, in one line.
     inputs
         Argument → where it comes from: a raw input (``structure``, ``function``,
-        ``plane_map``) or ``<stage>.<field>``; a trailing ``?`` marks what may be absent.
+        ``plane_map``, ``reference``, ``nuclear``) or ``<stage>.<field>``.  Of several sources
+        with ``or`` between them the first that a run has is taken; a trailing ``?`` marks what
+        may be absent.
+    optional
+        The stage is left out of a run unless its section stands in the settings file, or the
+        run has the `EXTRA` raw input that it reads.
     version
         Raised when the same settings give other numbers.
     """
 
     summary: str
     inputs: dict[str, str]
+    optional: bool = False
     version: int = 1
+
+    def sources(self, argument: str) -> list[Source]:
+        """Return where an argument may come from, the preferred source first."""
+        texts = self.inputs[argument].rstrip("?").split(" or ")
+        return [Source(*text.split(".")) for text in texts]
+
+    def can_miss(self, argument: str) -> bool:
+        """Return whether the stage works without an argument."""
+        return self.inputs[argument].endswith("?")
+
+
+class Source(NamedTuple):
+    """A raw input (no field), or a field of the result of a stage."""
+
+    origin: str
+    field: str = ""
+
+
+EXTRA = ("plane_map", "reference", "nuclear")
+"""Raw inputs that a run may lack."""
 
 
 STAGES: dict[str, Stage] = {
