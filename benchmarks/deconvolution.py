@@ -1,6 +1,9 @@
 """The sparse step and what follows it, beside the same scheme with Fourier transforms in numpy."""
 
 import functools
+import tempfile
+import warnings
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -8,6 +11,7 @@ import numpy.typing as npt
 from scipy import fft, ndimage
 
 from benchmarks.harness import Figure, Size, measure, peak_mb, peer_version
+from clgkit import data
 from clgkit.deconvolution import (
     HALO_PX,
     Deblur,
@@ -20,8 +24,12 @@ from clgkit.deconvolution import (
     gaussian_psf,
     richardson_lucy,
 )
+from clgkit.pipeline.store import Partial
 from clgkit.segmentation import score_labels, segment_classical
 from clgkit.simulate import Fish, preset
+from clgkit.stages.deconvolve import Deconvolve, deconvolve
+from clgkit.stages.segment_nuclei import segment_nuclei
+from clgkit.workspace import Workspace
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 
@@ -185,6 +193,56 @@ def two_tiles(core: tuple[int, int, int]) -> None:
     stack = np.ones((core[0], 2 * core[1], 2 * core[2]), np.uint16)
     stack[0, 0, 0] = 2
     denoise_sparse(stack, SparseHessian(iterations=2), core_px=core, workers=2)
+
+
+class _Streamed:
+    """Pixels that are made when they are read."""
+
+    dtype = np.dtype(np.uint16)
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.shape = shape
+
+    def __getitem__(self, key: tuple[slice, ...]) -> npt.NDArray[np.uint16]:
+        z, y, x = (np.arange(*part.indices(n)) for part, n in zip(key, self.shape, strict=True))
+        mixed = z[:, None, None] * 7919 + y[:, None] * 104729 + x * 1299709
+        return (100 + mixed % 613).astype(np.uint16)
+
+
+def run_stage(shape: tuple[int, int, int], memory_mb: float) -> None:
+    """Run the stage from pixels that stream in to a store on the disk."""
+    params = Deconvolve(iterations=2, method="richardson_lucy", fwhm_um=1.2)
+    stack = data.volume(_Streamed(shape), voxel_um=(1.0, 0.4, 0.4))
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about spots made of this pattern
+        shelf = Partial(Path(folder), "deconvolve", "key")
+        workspace = Workspace(workers=2, memory_mb=memory_mb, shelf=shelf)
+        deconvolve(stack, params, workspace=workspace)
+
+
+def figure_depth(size: Size) -> Figure:
+    """Peak of the stage on twice as many slices, over that on half of them."""
+    shape, budget = ((60, 512, 512), 150.0) if size == "full" else ((6, 24, 24), 1.0)
+    once, twice = (
+        peak_mb(functools.partial(run_stage, (depth, *shape[1:]), budget))
+        for depth in (shape[0], 2 * shape[0])
+    )
+    name = f"peak memory of the stage, twice the slices ({once:.0f} MB)"
+    return Figure(name, "times", twice / once, target=1.15)
+
+
+def figure_empty_field(size: Size) -> Figure:
+    """Nuclei found in denoised shot noise of 5 photons, where there is none."""
+    shape = (24, 128, 128) if size == "full" else (8, 24, 24)
+    noise = np.random.default_rng(0).poisson(5, shape).astype(np.uint16)
+    flat = data.volume(noise, voxel_um=(1.0, 0.4, 0.4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that no nucleus was found
+        smooth = deconvolve(flat, Deconvolve(iterations=120 if size == "full" else 5)).deconvolved
+        found, believed = (segment_nuclei(smooth, raw).summary["n_seeds"] for raw in (flat, None))
+    return Figure(
+        f"nuclei in an empty field ({believed} without the raw one)", "1", found, target=0
+    )
 
 
 def figure_nuclei(size: Size) -> Figure:

@@ -15,6 +15,7 @@ from clgkit.deconvolution import (
     gaussian_psf,
     original_half_width,
     original_psf,
+    psf_from_image,
     two_photon_fwhm_um,
 )
 from clgkit.deconvolution.response import width_at_half
@@ -141,3 +142,69 @@ def test_lengths_are_positive(value: float) -> None:
         airy_psf(wavelength_um=value, na=1.0, pixel_um=1.0)
     with pytest.raises(ValueError, match="positive number"):
         two_photon_fwhm_um(wavelength_um=0.9, na=value)
+
+
+def bead(
+    fwhm_px: float = 4.0, *, shape: tuple[int, int] = (61, 71), at: tuple[float, float] = (28, 33)
+) -> PSF:
+    """Return a noisy bead on a background of 100."""
+    y, x = (np.arange(n) - place for n, place in zip(shape, at, strict=True))
+    light = np.exp(-4 * math.log(2) * (y[:, None] ** 2 + x**2) / fwhm_px**2)
+    return np.asarray(100 + 1000 * light + np.random.default_rng(0).normal(0, 2, shape))
+
+
+def test_a_kernel_of_an_image_is_the_bead_without_its_background() -> None:
+    stack = np.stack([100 + 0.5 * (bead() - 100), bead(), 100 + 0.3 * (bead() - 100)])
+
+    kernel = psf_from_image(stack)
+
+    assert kernel.sum() == pytest.approx(1)
+    assert all(n % 2 for n in kernel.shape)
+    assert kernel.shape < (15, 15)  # the margin, where there is noise only, is cut
+    middle = np.unravel_index(np.argmax(kernel), kernel.shape)
+    assert middle == tuple(n // 2 for n in kernel.shape)
+    expected = gaussian_psf(4.0, pixel_um=1.0)
+    np.testing.assert_array_equal(kernel, psf_from_image(bead()))  # the slice in focus
+    half = kernel.shape[0] // 2
+    wanted = expected.shape[0] // 2
+    inside = expected[wanted - half : wanted + half + 1, wanted - half : wanted + half + 1]
+    # A hundredth of the light is cut off, which lifts the rest; noise is 2 in a peak of 1000.
+    np.testing.assert_allclose(kernel, inside, atol=0.02 * expected.max())
+
+
+@pytest.mark.parametrize("step", [0.5, 1.0, 1.6])
+def test_a_kernel_is_resampled_to_the_pixels_of_the_stack(step: float) -> None:
+    kernel = psf_from_image(bead(8.0, at=(28.4, 33.7)), step_px=(step, step))
+
+    middle = tuple(n // 2 for n in kernel.shape)
+    assert kernel[middle] > 0.99 * kernel.max()  # noise may lift a neighbour
+    # A pixel averages over its width: 8 becomes at most 8.2.
+    assert step * width_at_half(kernel[middle[0]]) == pytest.approx(8.0, abs=0.25)
+    assert step * width_at_half(kernel[:, middle[1]]) == pytest.approx(8.0, abs=0.25)
+
+
+def test_pixels_that_are_not_square_are_resampled_along_each_axis() -> None:
+    kernel = psf_from_image(bead(8.0), step_px=(0.5, 1.0))
+
+    middle = tuple(n // 2 for n in kernel.shape)
+    along_y, along_x = width_at_half(kernel[:, middle[1]]), width_at_half(kernel[middle[0]])
+    assert along_y == pytest.approx(2 * along_x, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (np.full((3, 9, 9), np.nan), "holds 243 NaN or infinite of 243 values"),
+        (np.full((9, 9), 5.0), "no light"),
+        (np.zeros(9), "axes"),
+        (bead() + np.roll(bead(), 20, 1), "shows 2 separate bright spots"),
+    ],
+)
+def test_an_image_that_shows_no_kernel_is_refused(image: PSF, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        psf_from_image(image)
+
+
+def test_a_step_is_positive() -> None:
+    with pytest.raises(ValueError, match="positive number"):
+        psf_from_image(bead(), step_px=(0.0, 1.0))

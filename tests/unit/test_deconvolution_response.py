@@ -11,10 +11,12 @@ from clgkit.deconvolution import (
     Deblur,
     SparseHessian,
     amplitude_response,
+    check_on_noise,
     denoise_sparse,
     flat_field_grain,
     gaussian_psf,
     measure_gain,
+    noise_of,
 )
 from clgkit.deconvolution.response import AMPLITUDES, bead, width_at_half
 from clgkit.segmentation import segment_classical
@@ -157,3 +159,41 @@ def test_without_spots_there_is_no_gain() -> None:
 
     assert math.isnan(made.dim)
     assert made.n_spots < 20
+
+
+def test_noise_is_measured_from_neighbours() -> None:
+    rng = np.random.default_rng(0)
+    slope = np.arange(64) * 0.5
+
+    noise = noise_of((rng.normal(100, 7, (8, 64, 64)) + slope).astype(np.float32))
+
+    assert noise == pytest.approx(7, rel=0.02)
+    assert noise_of(np.ones((1, 4, 1), np.float32)) == 0
+
+
+def test_nothing_stands_out_of_the_raw_noise_of_an_empty_field() -> None:
+    made = check_on_noise(SparseHessian(iterations=40, sparsity=0), level=5, noise=2.2, scale=48)
+
+    # Five times the noise, with the rim of a field of five thousand independent places.
+    assert made.before <= 10
+    assert made.after <= made.before
+    assert made.believed > 20  # and all of them are invented
+    assert made.grain[0] == pytest.approx(2.2 / 5, rel=0.05)
+    assert made.grain[1] == made.grain[2] < 0.3 * made.grain[0]
+
+
+def test_sharpening_brings_grain_back_and_is_counted() -> None:
+    settings = {"level": 5.0, "noise": 2.2, "scale": 12.0}
+
+    calm = check_on_noise(SparseHessian(iterations=40), **settings)
+    sharp = check_on_noise(SparseHessian(iterations=40), DEBLUR, **settings)
+
+    assert sharp.grain[:2] == calm.grain[:2]
+    assert sharp.grain[2] > 1.5 * sharp.grain[1]
+
+
+def test_without_noise_or_light_nothing_is_invented() -> None:
+    step = SparseHessian(iterations=2)
+
+    assert check_on_noise(step, level=5, noise=0, scale=20)[:3] == (0, 0, 0)
+    assert check_on_noise(step, level=0, noise=0, scale=1) == (0, 0, 0, (0.0, 0.0, 0.0))

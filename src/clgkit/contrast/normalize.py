@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from clgkit.contrast.window import Window, check_plane, extremes, make_window
+
 Float32: TypeAlias = npt.NDArray[np.float32]
 UInt16: TypeAlias = npt.NDArray[np.uint16]
-
-BOUND = 1e5  # of a scaled pixel: brighter ones would wipe out their neighbours in the sums
-COMPILED = ("uint8", "uint16", "float32", "float64")  # other types travel as float64
-
-
-class _Window(NamedTuple):
-    """What the kernel must know: it sums ``(pixel - low) * gain`` over a square."""
-
-    radius: int
-    low: float
-    gain: float
-    floor: float
-    bound: float
-    """Larger magnitudes are cut."""
 
 
 def normalize_contrast(
@@ -32,7 +20,9 @@ def normalize_contrast(
     *,
     radius_px: int = 10,
     floor: float = 5e-4,
+    noise_sd: float | None = None,
     limits: tuple[float, float] | None = None,
+    device: str = "cpu",
 ) -> Float32:
     r"""Subtract the local mean and divide by the local standard deviation.
 
@@ -44,10 +34,16 @@ def normalize_contrast(
         The neighbourhood is a square of side ``2 * radius_px + 1`` pixels.
     floor
         Added to the local *variance* of the plane scaled to [0, 1]; above zero.
+    noise_sd
+        Standard deviation of the noise in the units of the plane.  If given, its square is
+        added to the local variance instead of `floor`, and limits do not matter.
     limits
         Intensities that scale to 0 and 1; nothing is clipped.  None takes the
         minimum and maximum of the plane, as the original does.  One pair for a
         whole stack (`percentile_limits`) keeps its planes comparable.
+    device
+        ``"cpu"``, or a device of torch that has float64, such as ``"cuda"``; the results
+        agree to 1e-5.
 
     Returns
     -------
@@ -61,6 +57,8 @@ def normalize_contrast(
         out of range.
     TypeError
         If `plane` is not made of real numbers.
+    ImportError
+        If `device` is not the processor and torch is missing.
 
     Notes
     -----
@@ -75,8 +73,17 @@ def normalize_contrast(
     ``half_size`` sets; there ``--radius`` only sets a padding.  Unlike there, integer
     planes never wrap.
     """
-    out = np.zeros(np.shape(plane), np.float32)
-    _normalize_into(out, plane, radius_px, floor, limits)
+    pixels = check_plane(plane)
+    own = extremes(pixels)
+    window = make_window(pixels.dtype, (0, radius_px, radius_px), limits or own, floor, noise_sd)
+    if window is None or own[0] == own[1]:
+        return np.zeros(pixels.shape, np.float32)
+    if device != "cpu":
+        from clgkit.contrast import accelerated  # noqa: PLC0415  (needs torch)
+
+        return accelerated.normalize_plane(pixels, window, device)
+    out = np.empty(pixels.shape, np.float32)
+    _normalize(pixels, window, out)
     return out
 
 
@@ -113,8 +120,12 @@ def normalize_to_uint16(
     ValueError, TypeError
         As `normalize_contrast` and `to_uint16`.
     """
-    out = np.zeros(np.shape(plane), np.float64)
-    _normalize_into(out, plane, radius_px, floor, None)
+    pixels = check_plane(plane)
+    radius = (0, radius_px, radius_px)
+    window = make_window(pixels.dtype, radius, extremes(pixels), floor, None)
+    out = np.zeros(pixels.shape, np.float64)
+    if window is not None:
+        _normalize(pixels, window, out)
     return to_uint16(out, low=low, high=high)
 
 
@@ -146,7 +157,7 @@ def to_uint16(normalized: npt.NDArray[Any], *, low: float = 0.2, high: float = 9
     two planes cannot be compared afterwards.  As there, rounding before the truncation
     may turn the brightest value into 65534.
     """
-    pixels = _checked(normalized).astype(np.float64)
+    pixels = check_plane(normalized).astype(np.float64)
     if not 0 <= low < high <= 100:
         raise ValueError(f"low and high are {low} and {high}, but 0 <= low < high <= 100.")
     if not np.isfinite(pixels).all():
@@ -160,94 +171,71 @@ def to_uint16(normalized: npt.NDArray[Any], *, low: float = 0.2, high: float = 9
     return stretched.astype(np.uint16)
 
 
-def _normalize_into(
-    out: npt.NDArray[Any],
-    plane: npt.NDArray[Any],
-    radius_px: int,
-    floor: float,
-    limits: tuple[float, float] | None,
-) -> None:
-    """Check the plane and the options, and normalise into `out`, which holds zeros."""
-    pixels = _checked(plane)
-    if radius_px < 1:
-        raise ValueError(f"radius_px is {radius_px}, but a neighbourhood needs 1 or more.")
-    if not 0 < floor < math.inf:
-        raise ValueError(f"floor is {floor}, but it must be finite and above zero.")
-    darkest, brightest = float(pixels.min()), float(pixels.max())
-    if not (math.isfinite(darkest) and math.isfinite(brightest)):
-        raise ValueError("The plane holds NaN or infinity: replace these pixels first.")
-    low, high = (darkest, brightest) if limits is None else map(float, limits)
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise ValueError(f"limits are ({low}, {high}), but must be finite and ascending.")
-    if darkest == brightest or low == high:
-        return
-    # Small integers are summed unscaled: the sums are then exact.
-    exact = np.asarray(plane).dtype.kind in "iub" and np.asarray(plane).dtype.itemsize <= 2
-    gain = 1.0 if exact else 1.0 / (high - low)
-    if not 0 < gain < math.inf:
-        raise ValueError(f"limits ({low}, {high}) are too close or too far apart to scale by.")
-    bound = math.inf if exact else BOUND
-    window = _Window(int(radius_px), low, gain, floor * ((high - low) * gain) ** 2, bound)
-    _normalize(pixels, window, out)
-
-
-def _checked(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the plane as a native array of a dtype that the kernel is compiled for."""
-    pixels = np.asarray(plane)
-    if pixels.dtype.kind not in "biuf":
-        raise TypeError(f"The plane is of type {pixels.dtype}, but real numbers are wanted.")
-    if pixels.ndim != 2 or pixels.size == 0:
-        raise ValueError(f"The plane has shape {pixels.shape}, but (Y, X) is wanted, not empty.")
-    dtype = pixels.dtype.name if pixels.dtype.name in COMPILED else "float64"
-    return np.ascontiguousarray(pixels, dtype=dtype)
-
-
 @numba.njit(cache=True, nogil=True)
-def _mirror(index: int, size: int) -> int:
+def mirror(index: int, size: int) -> int:
     """Fold `index` into 0 … size - 1, repeating the edge, however far outside it lies."""
     index %= 2 * size
     return index if index < size else 2 * size - 1 - index
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _normalize(pixels: npt.NDArray[Any], window: _Window, out: npt.NDArray[Any]) -> None:
-    """Slide column sums down the plane and a window along each row of them."""
-    radius, low, gain, floor, bound = window
-    n_y, n_x = pixels.shape
-    side = 2 * radius + 1
-    share = 1.0 / (side * side)
-    sums, squares = np.zeros(n_x), np.zeros(n_x)
-    mean, square = np.empty(n_x), np.empty(n_x)
-    step, step_square = np.empty(n_x), np.empty(n_x)
-    for y in range(-radius, radius):
-        row = pixels[_mirror(y, n_y)]
-        for x in range(n_x):
-            value = min(max((row[x] - low) * gain, -bound), bound)
-            sums[x] += value
-            squares[x] += value * value
-    for y in range(n_y):
-        entering = pixels[_mirror(y + radius, n_y)]
-        for x in range(n_x):
-            value = min(max((entering[x] - low) * gain, -bound), bound)
-            sums[x] += value
-            squares[x] += value * value
-        _slide(sums, radius, step, mean)
-        _slide(squares, radius, step_square, square)
-        row = pixels[y]
-        for x in range(n_x):
-            local = mean[x] * share
-            variance = max(square[x] * share - local * local, 0.0)
-            value = min(max((row[x] - low) * gain, -bound), bound)
-            out[y, x] = (value - local) / math.sqrt(variance + floor)
-        leaving = pixels[_mirror(y - radius, n_y)]
-        for x in range(n_x):
-            value = min(max((leaving[x] - low) * gain, -bound), bound)
-            sums[x] -= value
-            squares[x] -= value * value
+@numba.njit(cache=True, nogil=True)
+def scaled(value: float, window: Window) -> float:
+    """Return one pixel on the scale of the sums."""
+    return min(max((value - window.low) * window.gain, -window.bound), window.bound)
 
 
 @numba.njit(cache=True, nogil=True)
-def _slide(
+def _change(
+    row: npt.NDArray[Any],
+    sign: float,
+    window: Window,
+    sums: npt.NDArray[np.float64],
+    squares: npt.NDArray[np.float64],
+) -> None:
+    """Add the pixels of a row to sums and squares, or take them away."""
+    for x in range(row.size):
+        value = scaled(row[x], window)
+        sums[x] += sign * value
+        squares[x] += sign * (value * value)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def compare_row(  # noqa: PLR0917  (a kernel takes no keywords)
+    row: npt.NDArray[Any],
+    sums: npt.NDArray[np.float64],
+    squares: npt.NDArray[np.float64],
+    share: float,
+    window: Window,
+    out: npt.NDArray[Any],
+) -> None:
+    """Set `out` to the row's pixels less their local mean, over the local deviation."""
+    for x in range(row.size):
+        local = sums[x] * share
+        variance = max(squares[x] * share - local * local, 0.0)
+        out[x] = (scaled(row[x], window) - local) / math.sqrt(variance + window.floor)
+
+
+@numba.njit(cache=True, nogil=True)
+def _normalize(pixels: npt.NDArray[Any], window: Window, out: npt.NDArray[Any]) -> None:
+    """Slide column sums down the plane and a window along each row of them."""
+    _, radius_y, radius_x = window.radius
+    n_y, n_x = pixels.shape
+    share = 1.0 / ((2 * radius_y + 1) * (2 * radius_x + 1))
+    sums, squares = np.zeros(n_x), np.zeros(n_x)
+    mean, square = np.empty(n_x), np.empty(n_x)
+    step, step_square = np.empty(n_x), np.empty(n_x)
+    for y in range(-radius_y, radius_y):
+        _change(pixels[mirror(y, n_y)], 1.0, window, sums, squares)
+    for y in range(n_y):
+        _change(pixels[mirror(y + radius_y, n_y)], 1.0, window, sums, squares)
+        slide(sums, radius_x, step, mean)
+        slide(squares, radius_x, step_square, square)
+        compare_row(pixels[y], mean, square, share, window, out[y])
+        _change(pixels[mirror(y - radius_y, n_y)], -1.0, window, sums, squares)
+
+
+@numba.njit(cache=True, nogil=True)
+def slide(
     columns: npt.NDArray[np.float64],
     radius: int,
     step: npt.NDArray[np.float64],
@@ -258,14 +246,14 @@ def _slide(
     first = min(radius + 1, size)
     last = max(size - radius, first)
     for x in range(1, first):
-        step[x] = columns[_mirror(x + radius, size)] - columns[_mirror(x - radius - 1, size)]
+        step[x] = columns[mirror(x + radius, size)] - columns[mirror(x - radius - 1, size)]
     for x in range(first, last):
         step[x] = columns[x + radius] - columns[x - radius - 1]
     for x in range(last, size):
-        step[x] = columns[_mirror(x + radius, size)] - columns[_mirror(x - radius - 1, size)]
+        step[x] = columns[mirror(x + radius, size)] - columns[mirror(x - radius - 1, size)]
     total = 0.0
     for x in range(-radius, radius + 1):
-        total += columns[_mirror(x, size)]
+        total += columns[mirror(x, size)]
     out[0] = total
     for x in range(1, size):
         total += step[x]

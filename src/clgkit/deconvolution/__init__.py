@@ -17,6 +17,7 @@ from clgkit.deconvolution.background import (
 )
 from clgkit.deconvolution.blur import Blur
 from clgkit.deconvolution.deblur import Deblur
+from clgkit.deconvolution.devices import deblur_planes, denoise_scaled
 from clgkit.deconvolution.landweber import landweber
 from clgkit.deconvolution.original import deconvolve_original, oversample
 from clgkit.deconvolution.psf import (
@@ -25,14 +26,18 @@ from clgkit.deconvolution.psf import (
     gaussian_psf,
     original_half_width,
     original_psf,
+    psf_from_image,
     two_photon_fwhm_um,
 )
 from clgkit.deconvolution.response import (
     AmplitudeResponse,
     Gain,
+    NoiseCheck,
     amplitude_response,
+    check_on_noise,
     flat_field_grain,
     measure_gain,
+    noise_of,
 )
 from clgkit.deconvolution.richardson_lucy import richardson_lucy
 from clgkit.deconvolution.sparse import Minimum, SparseHessian, minimize_sparse_hessian
@@ -40,6 +45,7 @@ from clgkit.deconvolution.volume import (
     HALO_PX,
     VOXELS,
     Denoised,
+    Step,
     check_stack,
     choose_core,
     denoise_block,
@@ -58,16 +64,21 @@ __all__ = [
     "Denoised",
     "Gain",
     "Minimum",
+    "NoiseCheck",
     "SparseHessian",
+    "Step",
     "airy_psf",
     "amplitude_response",
     "background_coefficients",
+    "check_on_noise",
     "check_psf",
     "check_stack",
     "choose_core",
     "clip_level",
+    "deblur_planes",
     "deconvolve_original",
     "denoise_block",
+    "denoise_scaled",
     "denoise_sparse",
     "estimate_background",
     "expand_background",
@@ -77,9 +88,11 @@ __all__ = [
     "landweber",
     "measure_gain",
     "minimize_sparse_hessian",
+    "noise_of",
     "original_half_width",
     "original_psf",
     "oversample",
+    "psf_from_image",
     "richardson_lucy",
     "two_photon_fwhm_um",
 ]

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import ndimage, special
 
 __all__ = [
     "airy_psf",
@@ -15,6 +15,7 @@ __all__ = [
     "gaussian_psf",
     "original_half_width",
     "original_psf",
+    "psf_from_image",
     "two_photon_fwhm_um",
 ]
 
@@ -22,7 +23,9 @@ Float64: TypeAlias = npt.NDArray[np.float64]
 Pixel: TypeAlias = float | tuple[float, float]
 
 TAIL = 1e-4  # share of the light that a computed kernel may cut off
+MEASURED_TAIL = 0.01  # the same of a measured one, whose far ends are noise
 WIDEST_PX = 64
+NOISES = 3.0  # a pixel of a measured kernel stands out by so many standard deviations
 
 
 def check_psf(
@@ -67,6 +70,99 @@ def check_psf(
             f"The PSF has shape {values.shape} and the planes {plane_shape}; cut it to their size."
         )
     return np.asarray(values / values.sum())
+
+
+def psf_from_image(
+    image: npt.NDArray[np.generic],
+    *,
+    step_px: tuple[float, float] | None = None,
+    half_width_px: int = WIDEST_PX,
+) -> Float64:
+    """Return the kernel that the image of one small bead shows.
+
+    Parameters
+    ----------
+    image : (Z, Y, X) or (Y, X)
+        A measured point spread function; of a stack the slice with the brightest pixel is in focus.
+    step_px
+        Size (y, x) of the pixels to be deconvolved, in pixels of `image`.  None where it is not
+        known: the kernel is then cut out as it is, and nothing is resampled.
+    half_width_px
+        Largest half width of the kernel.
+
+    Returns
+    -------
+    (J, K) float64
+        Odd sides, not negative, sum 1, the brightest place in the middle.
+
+    Raises
+    ------
+    ValueError
+        If the image holds NaN or infinity, has no light, or more than one bead; or if a step is
+        not positive.
+
+    Notes
+    -----
+    Background and noise are those of the rim of the slice: its median is subtracted, and what
+    stands out by less than three standard deviations becomes 0.  The kernel ends where a
+    hundredth of the light would be lost.
+    """
+    plane = _without_rim(_in_focus(image))
+    if step_px is None:
+        y, x = (int(n) for n in np.unravel_index(np.argmax(plane), plane.shape))
+        sides = (min(y, plane.shape[0] - 1 - y), min(x, plane.shape[1] - 1 - x))
+        half_y, half_x = (min(side, half_width_px) for side in sides)
+        kernel = plane[y - half_y : y + half_y + 1, x - half_x : x + half_x + 1]
+    else:
+        _need_positive(step_px=min(step_px))
+        kernel = _resampled(plane, step_px, half_width_px)
+    return check_psf(_trimmed(kernel, tail=MEASURED_TAIL))
+
+
+def _in_focus(image: npt.NDArray[np.generic]) -> Float64:
+    values = np.asarray(image, np.float64)
+    if values.ndim not in {2, 3} or values.size == 0:
+        raise ValueError(f"The PSF has shape {values.shape}; axes (z, y, x) or (y, x) are wanted.")
+    if not np.isfinite(values).all():
+        n_bad = int(np.count_nonzero(~np.isfinite(values)))
+        raise ValueError(f"The PSF holds {n_bad} NaN or infinite of {values.size} values.")
+    if values.ndim == 2:
+        return values
+    return np.asarray(values[int(np.argmax(values.max(axis=(1, 2))))])
+
+
+def _without_rim(plane: Float64) -> Float64:
+    """Return what stands out of the rim; refuse it unless that is one bead."""
+    rim = np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
+    level = float(np.median(rim))
+    noise = 1.4826 * float(np.median(np.abs(rim - level)))
+    light = plane - level
+    light[light < NOISES * noise] = 0
+    if light.max() <= 0:
+        raise ValueError("The PSF has no light: nothing in its focal slice is above its rim.")
+    _, n_beads = ndimage.label(light > light.max() / 2)
+    if n_beads > 1:
+        raise ValueError(
+            f"The PSF shows {n_beads} separate bright spots in its focal slice; cut the image down "
+            "to one bead."
+        )
+    return light
+
+
+def _resampled(plane: Float64, step_px: tuple[float, float], half_width_px: int) -> Float64:
+    """Return the plane on coarser or finer pixels around the middle of its bead.
+
+    A pixel is the mean of three by three places in it.
+    """
+    middle = ndimage.center_of_mass(np.where(plane > plane.max() / 2, plane, 0))
+    lines = []
+    for place, step, n in zip(middle, step_px, plane.shape, strict=True):
+        room = min(place, n - 1 - place) / step - 0.5
+        half = max(0, min(half_width_px, math.floor(room)))
+        lines.append(place + step * np.arange(-3 * half - 1, 3 * half + 2) / 3)
+    fine = ndimage.map_coordinates(plane, np.meshgrid(*lines, indexing="ij"), order=1)
+    n_y, n_x = (len(line) // 3 for line in lines)
+    return np.asarray(fine.reshape(n_y, 3, n_x, 3).mean(axis=(1, 3)))
 
 
 def gaussian_psf(fwhm_um: float, *, pixel_um: Pixel, half_width_px: int = WIDEST_PX) -> Float64:
@@ -174,12 +270,13 @@ def _radius_um(half_width_px: int, pixel_um: Pixel) -> Float64:
     return np.asarray(np.hypot(steps[:, None] * y_um, steps * x_um))
 
 
-def _trimmed(kernel: Float64) -> Float64:
-    """Return the middle that holds all but 1e-4 of the light, scaled to sum 1."""
-    middle = kernel.shape[0] // 2
+def _trimmed(kernel: Float64, *, tail: float = TAIL) -> Float64:
+    """Return the middle that holds all but `tail` of the light, scaled to sum 1."""
+    middles = [n // 2 for n in kernel.shape]
     total = kernel.sum()
-    for half in range(middle):
-        inside = kernel[middle - half : middle + half + 1, middle - half : middle + half + 1]
-        if inside.sum() >= (1 - TAIL) * total:
+    for half in range(max(middles)):
+        y, x = (slice(max(0, m - half), m + half + 1) for m in middles)
+        inside = kernel[y, x]
+        if inside.sum() >= (1 - tail) * total:
             return np.asarray(inside / inside.sum())
     return np.asarray(kernel / total)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from clgkit.deconvolution.sparse import SparseHessian
-from clgkit.deconvolution.volume import denoise_block
+from clgkit.deconvolution.volume import Step, denoise_block
 
 if TYPE_CHECKING:
     from clgkit.deconvolution.deblur import Deblur
@@ -20,10 +20,13 @@ __all__ = [
     "AMPLITUDES",
     "AmplitudeResponse",
     "Gain",
+    "NoiseCheck",
     "amplitude_response",
     "bead",
+    "check_on_noise",
     "flat_field_grain",
     "measure_gain",
+    "noise_of",
     "width_at_half",
 ]
 
@@ -38,6 +41,7 @@ NOISES = 5.0  # a peak stands out by so many standard deviations
 NOISE_LEFT = (2 * math.sqrt(math.pi)) ** -1.5 * math.prod(SMOOTHING_PX) ** -0.5  # by smoothing
 DARK = 20  # percentile
 FEWEST_PEAKS = 20
+EMPTY_SHAPE = (12, 64, 64)
 
 
 class AmplitudeResponse(NamedTuple):
@@ -63,6 +67,19 @@ class Gain(NamedTuple):
     bright: float
     """Median over the brightest tenth."""
     n_spots: int
+
+
+class NoiseCheck(NamedTuple):
+    """What was made out of an empty field: every spot in it is invented."""
+
+    before: int
+    """Spots that stand out of the noise before anything was done."""
+    after: int
+    """Spots of the result that stand out of that same noise."""
+    believed: int
+    """Spots for those who take the noise from the result, which hides it."""
+    grain: tuple[float, float, float]
+    """Coefficient of variation before, denoised and deconvolved."""
 
 
 def bead(*, fwhm_px: tuple[float, float, float] = BEAD_FWHM_PX) -> Float32:
@@ -91,7 +108,7 @@ def _reach(falling: npt.NDArray[np.float64], half: float) -> float:
 
 
 def amplitude_response(
-    method: SparseHessian | None = None,
+    method: Step | None = None,
     deblur: Deblur | None = None,
     *,
     amplitudes: tuple[float, ...] = AMPLITUDES,
@@ -102,7 +119,7 @@ def amplitude_response(
     Parameters
     ----------
     method
-        Sparse step.
+        Sparse step: `SparseHessian`, or another function of a stack divided by its scale.
     deblur
         Deconvolution of planes; None if there is none.
     amplitudes
@@ -149,7 +166,7 @@ def _sharpened(image: Float32, deblur: Deblur | None) -> Float32:
 
 
 def flat_field_grain(
-    method: SparseHessian | None = None,
+    method: Step | None = None,
     deblur: Deblur | None = None,
     *,
     photons: float = 5.0,
@@ -167,6 +184,61 @@ def flat_field_grain(
     sharp = _sharpened(image / scale[0], deblur)
     before, after, last = (float(np.std(a) / np.mean(a)) for a in (field, image, sharp))
     return before, after, last
+
+
+def check_on_noise(
+    method: Step | None = None,
+    deblur: Deblur | None = None,
+    *,
+    level: float,
+    noise: float,
+    scale: float,
+    shape: tuple[int, int, int] = EMPTY_SHAPE,
+    seed: int = 0,
+) -> NoiseCheck:
+    """Return what the settings make out of an empty field with the noise of a stack.
+
+    Parameters
+    ----------
+    method, deblur
+        As for `amplitude_response`.
+    level, noise
+        Brightness of the field and standard deviation of a voxel, as in the dark parts of the
+        stack; what falls below 0 becomes 0.
+    scale
+        Of the stack, see `find_scale`.
+    shape, seed
+        Of the field.
+
+    Returns
+    -------
+    NoiseCheck
+        Spots are those of `measure_gain`.
+    """
+    draws = np.random.default_rng(seed).normal(level, noise, shape)
+    field = np.maximum(draws, 0).astype(np.float32)
+    scales = np.full(shape[0], scale, np.float32)
+    image = denoise_block(field, method or SparseHessian(), scale=scales)
+    last = _sharpened(image / np.float32(scale), deblur) * np.float32(scale)
+    own = noise_of(field)
+    grain = [float(a.std() / a.mean()) if a.any() else 0.0 for a in (field, image, last)]
+    return NoiseCheck(
+        _count_spots(field, own),
+        _count_spots(last, own),
+        _count_spots(last, noise_of(last)),
+        (grain[0], grain[1], grain[2]),
+    )
+
+
+def _count_spots(image: Float32, noise: float) -> int:
+    smooth = _smoothed(image)
+    return int(_spots(smooth, float(np.percentile(smooth, DARK)), noise).sum())
+
+
+def _spots(smooth: Float32, level: float, noise: float) -> npt.NDArray[np.bool_]:
+    """Return where peaks of a smoothed piece stand out of noise."""
+    tall = smooth > level + NOISES * NOISE_LEFT * noise
+    return np.asarray((smooth == ndimage.maximum_filter(smooth, NEIGHBOURS)) & tall)
 
 
 def measure_gain(
@@ -189,8 +261,7 @@ def measure_gain(
     for before, after in pieces:
         old, new = (_smoothed(image) for image in (before, after))
         level, new_level = (float(np.percentile(image, DARK)) for image in (old, new))
-        tall = old > level + NOISES * NOISE_LEFT * _noise(before)
-        peaks = (old == ndimage.maximum_filter(old, NEIGHBOURS)) & tall
+        peaks = _spots(old, level, noise_of(before))
         heights.append((old[peaks] - level).astype(np.float64))
         gains.append((new[peaks] - new_level) / heights[-1])
     height, gain = np.concatenate(heights), np.concatenate(gains)
@@ -204,7 +275,7 @@ def measure_gain(
     )
 
 
-def _noise(image: npt.NDArray[Any]) -> float:
+def noise_of(image: npt.NDArray[Any]) -> float:
     """Return the standard deviation of a voxel's noise, from neighbours along x."""
     steps = np.abs(np.diff(np.asarray(image, np.float32), axis=-1))
     return 1.4826 * float(np.median(steps)) / math.sqrt(2) if steps.size else 0.0

@@ -21,6 +21,7 @@ from clgkit.deconvolution.kernels import (
 __all__ = ["Minimum", "SparseHessian", "minimize_sparse_hessian"]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
+PENALTY = 100.0  # of the converged solver, for differences that are not what they should be
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Minimum(NamedTuple):
     iterations: int
     """How many were done."""
     change: float
-    """Norm of the last change over the norm of the image."""
+    """Norm of the last change over the norm of the data."""
 
 
 def minimize_sparse_hessian(
@@ -146,7 +147,7 @@ def minimize_sparse_hessian(
     method
         Weights; its number of iterations is not used.
     tolerance
-        Stop when an iteration changes less than this share of the image (norms).
+        Stop when an iteration changes less than this share of the data (norms).
     most_iterations
         Stop after so many in any case.
 
@@ -162,7 +163,9 @@ def minimize_sparse_hessian(
     (and `SparseHessian`) the denominator holds the sparsity and not its square, differences are
     periodic with exact adjoints, the sum runs in float64, and the count of iterations is not a
     parameter.  Split Bregman iterations (Goldstein & Osher, SIAM J. Imaging Sci. 2:323, 2009)
-    with unit threshold.  Negatives become 0 at the end; no constraint acts before.
+    with a penalty of 100 over the brightest voxel, which does not move the minimum: with the
+    original's 1 they need twenty times as many.  Negatives become 0 at the end; no constraint acts
+    before.
     """
     method = method or SparseHessian()
     f = np.asarray(scaled, np.float64)
@@ -170,19 +173,20 @@ def minimize_sparse_hessian(
         raise ValueError(f"The stack has shape {f.shape}; three axes (z, y, x) are wanted.")
     c = math.sqrt(method.z_continuity)
     laplacian = _periodic_laplacian(f.shape, c)
-    denominator = method.fidelity + method.sparsity + laplacian**2
+    penalty = PENALTY / (float(np.abs(f).max()) or 1.0)
+    denominator = method.fidelity + penalty * (method.sparsity + laplacian**2)
     terms = [(1, 1, 1.0), (2, 2, 1.0), (0, 0, c * c), (1, 2, 2.0), (0, 2, 2 * c), (0, 1, 2 * c)]
     b = np.zeros((7, *f.shape))
-    g, change = f, math.inf
+    g, change, whole = f, math.inf, float(np.linalg.norm(f)) or 1.0
     done = 0
     while done < most_iterations and change > tolerance:
         done += 1
-        u = method.fidelity * f + method.sparsity * _shrink(g, b[6])
+        u = method.fidelity * f + penalty * method.sparsity * _shrink(g, b[6], penalty)
         for multiplier, (i, j, weight) in zip(b[:6], terms, strict=True):
-            bend = _shrink(_forward(_forward(g, i), j), multiplier)
-            u += weight * _backward(_backward(bend, i), j)
+            bend = _shrink(_forward(_forward(g, i), j), multiplier, penalty)
+            u += penalty * weight * _backward(_backward(bend, i), j)
         new = fft.irfftn(fft.rfftn(u) / denominator, f.shape)
-        change = float(np.linalg.norm(new - g) / max(float(np.linalg.norm(new)), 1e-300))
+        change = float(np.linalg.norm(new - g)) / whole
         g = new
     return Minimum(np.maximum(g, 0), done, change)
 
@@ -202,8 +206,10 @@ def _backward(g: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
     return np.roll(g, 1, axis) - g
 
 
-def _shrink(q: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _shrink(
+    q: npt.NDArray[np.float64], b: npt.NDArray[np.float64], penalty: float
+) -> npt.NDArray[np.float64]:
     """Update the multiplier in place and return d - b."""
     t = q + b
-    np.clip(t, -1, 1, out=b)
+    np.clip(t, -1 / penalty, 1 / penalty, out=b)
     return np.asarray(t - 2 * b)

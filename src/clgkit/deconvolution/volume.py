@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -11,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from clgkit.deconvolution.devices import denoise_scaled
 from clgkit.deconvolution.sparse import SparseHessian
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "VOXELS",
     "Denoised",
     "Scale",
+    "Step",
     "check_stack",
     "choose_core",
     "denoise_block",
@@ -27,6 +30,7 @@ __all__ = [
 
 Pixels: TypeAlias = npt.NDArray[Any]
 Float32: TypeAlias = npt.NDArray[np.float32]
+Step: TypeAlias = Callable[[Float32], npt.NDArray[np.floating]]
 Scale: TypeAlias = Literal["percentile", "max", "per-plane"] | float
 Faces: TypeAlias = tuple[tuple[bool, bool], tuple[bool, bool], tuple[bool, bool]]
 Shape: TypeAlias = tuple[int, int, int]
@@ -123,10 +127,11 @@ def _positive(scale: object) -> float:
 
 def denoise_block(
     block: Pixels,
-    method: SparseHessian,
+    method: Step,
     *,
     scale: Float32,
     faces: Faces = ALL_FACES,
+    device: str = "cpu",
 ) -> Float32:
     """Apply the sparse step to a stack or to a tile of one.
 
@@ -135,12 +140,14 @@ def denoise_block(
     block : (Z, Y, X)
         The tile with at least `HALO_PX` neighbours where the stack goes on.
     method
-        Settings.
+        `SparseHessian`, or another function that denoises a stack divided by its scale.
     scale : (Z,)
         Of each plane, from `find_scale` of the whole stack.
     faces
         For z, y, x: whether the stack ends with the block's first and last voxel.  There the
         block is mirrored over twelve pixels, which the scheme's own wrapping then spoils instead.
+    device
+        See `denoise_scaled`.
 
     Returns
     -------
@@ -152,7 +159,7 @@ def denoise_block(
         for n, (first, last) in zip(block.shape, faces, strict=True)
     ]
     divided = np.asarray(block, np.float32) / scale[:, None, None]
-    made = method(np.pad(divided, widths, mode="reflect"))
+    made = denoise_scaled(np.pad(divided, widths, mode="reflect"), method, device=device)
     inside = tuple(
         slice(before, before + n) for n, (before, _) in zip(block.shape, widths, strict=True)
     )
@@ -168,6 +175,7 @@ def denoise_sparse(
     headroom: float = 1.0,
     core_px: Shape | None = None,
     workers: int = 1,
+    device: str = "cpu",
 ) -> Denoised:
     """Return the denoised stack in its own units.
 
@@ -183,6 +191,8 @@ def denoise_sparse(
         Size of a tile without its halo; by default such that a tile takes half a gigabyte.
     workers
         Threads.  Neither this nor `core_px` changes the result by more than 1e-6 of the maximum.
+    device
+        See `denoise_scaled`.
 
     Raises
     ------
@@ -199,13 +209,13 @@ def denoise_sparse(
     if stack.ndim != 3:
         raise ValueError(f"The stack has shape {stack.shape}; three axes (z, y, x) are wanted.")
     check_stack(stack)
-    method = method or SparseHessian()
+    step = partial(denoise_scaled, method=method or SparseHessian(), device=device)
     found = find_scale(stack, scale, percentile=percentile, headroom=headroom)
     shape = (stack.shape[0], stack.shape[1], stack.shape[2])
     made = np.empty(shape, np.float32)
     tiles = itertools.product(*map(_cuts, shape, core_px or choose_core(shape)))
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(partial(_denoise_tile, stack, method, found, made), tiles):
+        for _ in pool.map(partial(_denoise_tile, stack, step, found, made), tiles):
             pass
     return Denoised(made, found)
 
@@ -248,7 +258,7 @@ def _cuts(n: int, core: int) -> list[slice]:
 
 def _denoise_tile(
     stack: Pixels,
-    method: SparseHessian,
+    method: Step,
     scale: Float32,
     made: Float32,
     core: tuple[slice, ...],

@@ -8,7 +8,7 @@ import numpy as np
 
 from clgkit.report import sampling
 from clgkit.report.drawing import image, mask_png, png
-from clgkit.report.markup import Markup, absent, figure, join, markup, number, row
+from clgkit.report.markup import TIMES, Markup, absent, figure, join, markup, number, row
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,9 +54,25 @@ def contrast(results: Results) -> Markup:
         content,
         f"Structural slice {z} (of {normalized.sizes['z']}, from 0). Drag the line. Look for "
         "nuclei that are equally clear in the middle, at the rim and in the shade; bright blotches "
-        "that remain mean that radius_px is too large.",
+        "that remain mean that the window is too large."
+        + _scaled(results.values("normalize_contrast.summary")),
         kind="wide",
     )
+
+
+def _scaled(summary: dict[str, Any]) -> str:
+    """Return what was noted about the scale of the contrast, as sentences."""
+    said = ""
+    if summary.get("window_px"):
+        z, y, x = summary["window_px"]
+        said += f" The window was {z} {TIMES} {y} {TIMES} {x} voxels (z, y, x)."
+    if summary.get("low") is not None:
+        low, high = number(summary["low"]), number(summary["high"])
+        said += f" Raw intensities {low} and {high} became 0 and 1."
+    if summary.get("gain") is not None:
+        offset, gain = number(summary["offset"]), number(summary["gain"])
+        said += f" It is stored as integers n, which stand for {offset} + {gain} n."
+    return said
 
 
 def nuclei(results: Results) -> Markup:

@@ -1,4 +1,4 @@
-"""How well frames were put in place, and which slice every plane shows."""
+"""How well frames were put in place."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from matplotlib.ticker import MaxNLocator
 
 from clgkit.registration import FrameCode
 from clgkit.report import sampling
-from clgkit.report.drawing import MUTED, RED, grid, svg
-from clgkit.report.markup import Markup, absent, counted, figure, folded, join, number, table
+from clgkit.report.drawing import MUTED, ORANGE, RED, grid, svg
+from clgkit.report.markup import Markup, absent, counted, figure, join, number, table
+from clgkit.stages.correct_motion import OutlierCode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -21,9 +24,13 @@ if TYPE_CHECKING:
     from clgkit.report.results import Results
 
 COLUMNS = 900
-MANY_ROWS = 16
 MANY_LINES = 12
 MANY_MARKS = 200
+OUTLIERS: dict[int, str] = {
+    OutlierCode.MISFIT: "it agrees with its template far less than other frames",
+    OutlierCode.LIMIT: "its shift is the largest that was looked for",
+    OutlierCode.UNSURE: "it shows too little; its shift is that of the frames around it",
+}
 
 
 def shifts(results: Results) -> Markup:
@@ -36,6 +43,10 @@ def shifts(results: Results) -> Markup:
     planes = [p for p in range(values.shape[1]) if p not in results.failed_planes()]
     colours = mpl.colormaps["viridis"](np.linspace(0.2, 0.8, max(len(planes), 1)))
 
+    outliers = results.array("correct_motion.outliers")
+    doubtful = np.zeros(0, np.int64)
+    if outliers is not None:
+        doubtful = np.flatnonzero((outliers.values > 0).any(axis=1))
     many = len(planes) > MANY_LINES  # as pixels they take less room
 
     def draw(made: Figure) -> None:
@@ -48,6 +59,10 @@ def shifts(results: Results) -> Markup:
             panel.set_ylabel(f"shift {name} [px]")
             panel.margins(x=0)
             grid(panel)
+            panel.scatter(
+                time[doubtful], np.zeros(len(doubtful)), marker="|", color=ORANGE, s=60, zorder=3,
+                transform=panel.get_xaxis_transform(), rasterized=len(doubtful) > MANY_MARKS,
+            )  # fmt: skip
         axes[1].set_xlabel("time [s]")
         axes[0].set_title("Shift of every plane")
 
@@ -59,6 +74,7 @@ def shifts(results: Results) -> Markup:
         + (f"; {number(limit)} px were allowed. " if limit is not None else ". ")
         + "All planes should move together in slow drifts and short twitches; a line that jumps on "
         "its own, or sits at the limit, was not registered well."
+        + (f" Ticks below: {counted(len(doubtful), 'outlier frame')}." if len(doubtful) else "")
     )
     return figure(
         svg(draw, name="shifts", alt="Line plots of shifts over time", height_in=3.6), caption
@@ -74,6 +90,8 @@ def agreement(results: Results) -> Markup:
     lowest = -sampling.bin_means(-values.T, COLUMNS)
     bad = results.array("correct_motion.bad_frames")
     marks = np.zeros(values.shape, np.uint8) if bad is None else bad.values
+    outliers = results.array("correct_motion.outliers")
+    doubtful = np.zeros(values.shape, np.uint8) if outliers is None else outliers.values
     time = _times(found)
     low, high = _range(values)
 
@@ -87,6 +105,11 @@ def agreement(results: Results) -> Markup:
         frame, plane = np.nonzero(marks)
         many = len(frame) > MANY_MARKS
         panel.plot(time[frame], plane, "x", color=RED, markersize=5, rasterized=many)
+        frame, plane = np.nonzero(doubtful)
+        panel.scatter(
+            time[frame], plane, s=20, facecolors="none", edgecolors=ORANGE,
+            rasterized=len(frame) > MANY_MARKS,
+        )  # fmt: skip
         panel.set(xlabel="time [s]", ylabel="plane (from 0)", title="Agreement with the template")
         panel.yaxis.set_major_locator(MaxNLocator(integer=True))
         made.colorbar(drawn, ax=panel, label="correlation", pad=0.01)
@@ -106,7 +129,7 @@ def agreement(results: Results) -> Markup:
     )
     height = 1.9 + 0.09 * min(len(lowest), 30)
     drawn = svg(draw, name="agreement", alt="Heat map of frame quality", height_in=height)
-    return join([figure(drawn, caption), _bad_frames(marks)])
+    return join([figure(drawn, caption), _bad_frames(marks), _outliers(doubtful)])
 
 
 def _profile(panel: Axes, values: Any) -> None:
@@ -126,13 +149,23 @@ def _percentiles(column: Any) -> tuple[float, float, float]:
 
 
 def _bad_frames(codes: Any) -> Markup:
+    reasons = {int(code): code.name.lower().replace("_", " ") for code in FrameCode if code}
+    return _listed(codes, reasons, "bad because")
+
+
+def _outliers(codes: Any) -> Markup:
+    return _listed(codes, OUTLIERS, "outlier because")
+
+
+def _listed(codes: Any, reasons: Mapping[int, str], head: str) -> Markup:
+    """List the frames with each code."""
     rows = []
-    for code in FrameCode:
+    for code, why in reasons.items():
         frames = np.flatnonzero((codes == code).any(axis=1))
-        if code and len(frames):
+        if len(frames):
             listed = ", ".join(map(str, frames[:20])) + (" …" if len(frames) > 20 else "")
-            rows.append([code.name.lower().replace("_", " "), len(frames), listed])
-    return table(["bad because", "frames#", "which (from 0)"], rows) if rows else Markup("")
+            rows.append([why, len(frames), listed])
+    return table([head, "frames#", "which (from 0)"], rows) if rows else Markup("")
 
 
 def _times(array: xr.DataArray) -> Any:
@@ -147,80 +180,3 @@ def _range(values: Any) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = np.percentile(good, [1, 99])
     return float(low), float(max(high, low + 1e-6))
-
-
-def coverage(results: Results) -> Markup:
-    """Draw which structural slice every functional plane shows, and how sure that is."""
-    planes = results.array("align_planes.planes")
-    scores = results.array("align_planes.scores")
-    if planes is None or scores is None or not scores.size:
-        return absent("The planes were not matched with the structural stack.")
-    chosen = planes.values
-
-    def draw(made: Figure) -> None:
-        panel, heat = made.subplots(1, 2, width_ratios=[1, 1.7])
-        known = np.flatnonzero(chosen >= 0)
-        panel.plot(known, chosen[known], "-", color=MUTED, linewidth=0.8)
-        dots = panel.scatter(
-            known,
-            chosen[known],
-            c=planes.coords["score"].values[known],
-            cmap="viridis",
-            s=34,
-            edgecolors=MUTED,
-            linewidths=0.6,
-            zorder=3,
-        )
-        panel.set(xlabel="plane (from 0)", ylabel="slice (from 0)", title="Slice of every plane")
-        panel.set_ylim(scores.sizes["slice"] - 0.5, -0.5)
-        for axes in (panel, heat):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        grid(panel)
-        made.colorbar(dots, ax=panel, label="correlation")
-        drawn = heat.imshow(scores.values.T, aspect="auto", cmap="cividis")
-        heat.plot(known, chosen[known], "o", markerfacecolor="none", color=RED, markersize=6)
-        heat.set(xlabel="plane (from 0)", ylabel="slice (from 0)", title="All slices tried")
-        made.colorbar(drawn, ax=heat, label="correlation")
-
-    n_left = int((chosen < 0).sum())
-    caption = (
-        "Left: the structural slice that fits each functional plane best. Right: the correlation "
-        "with every slice; the circles mark the choice. There should be one bright spot per plane, "
-        "on a line that never turns back. A pale column means a plane that could be anywhere."
-        + (f" {counted(n_left, 'plane')} without a slice." if n_left else "")
-    )
-    drawn = svg(draw, name="coverage", alt="Slice of every plane and scores", height_in=3.5)
-    return join([figure(drawn, caption), _plane_table(results, planes)])
-
-
-def _plane_table(results: Results, planes: xr.DataArray) -> Markup:
-    rois = results.array("extract_traces.rois")
-    count = np.zeros(planes.sizes["z"], np.int64)
-    if rois is not None:
-        count += np.bincount(rois.coords["plane"].values, minlength=len(count))
-    lost = results.failed_planes()
-    coords = {name: planes.coords[name].values for name in planes.coords}
-    rows = [
-        [
-            plane,
-            int(chosen) if chosen >= 0 else "none",
-            number(coords["score"][plane], 2),
-            _sure(float(coords["confidence"][plane])),
-            f"{number(coords['shift_y_px'][plane], 2)}, {number(coords['shift_x_px'][plane], 2)}",
-            "given" if coords["given"][plane] else "found",
-            int(count[plane]),
-            "left out" if plane in lost else "",
-        ]
-        for plane, chosen in enumerate(planes.values)
-    ]
-    columns = ["plane#", "slice#", "correlation#", "confidence#", "offset y, x [px]#", "slice was",
-               "ROIs#", ""]  # fmt: skip
-    made = table(columns, rows)
-    if len(rows) <= MANY_ROWS:
-        return made
-    return folded(f"Table of all {len(rows)} planes", made)
-
-
-def _sure(confidence: float) -> str:
-    return "certain" if np.isposinf(confidence) else number(confidence, 2)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from clgkit.pipeline.plan import stages_of
 from clgkit.report.markup import (
     DASH,
     MINUS,
@@ -145,7 +144,7 @@ def stage_strip(results: Results) -> Markup:
             name=name.replace("_", " "),
             time=duration(made[name].cost.get("seconds")) if name in made else "missing",
         )
-        for name in stages_of(results.run.settings)
+        for name in results.stages
     ]
     return markup('<ol class="strip">{steps}</ol>', steps=join(steps))
 

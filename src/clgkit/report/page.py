@@ -8,9 +8,21 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from clgkit.pipeline.store import digest
-from clgkit.report import activity, images, motion, network, neurons, overview, provenance
+from clgkit.report import (
+    activity,
+    deconvolution,
+    images,
+    motion,
+    motion_quality,
+    network,
+    neurons,
+    overview,
+    planes,
+    provenance,
+)
 from clgkit.report.markup import DASH, Markup, Section, escape, join, markup
 from clgkit.report.results import Results
+from clgkit.report.second_channel import second_channel
 from clgkit.stages import EXTRA, STAGES
 
 if TYPE_CHECKING:
@@ -86,12 +98,27 @@ def _sections(results: Results, truth: Mapping[str, Any] | None) -> Iterator[Sec
     n = overview.n_warnings(results)
     title = f"Warnings ({n})" if n else "Warnings"
     yield Section("warnings", title, overview.warnings(results))
-    yield Section("structure", "Structure", images.contrast(results))
+    seen = [deconvolution.deconvolution(results), images.contrast(results)]
+    yield Section("structure", "Structure", join(seen))
     yield Section("nuclei", "Nuclei", images.nuclei(results))
-    quality = [images.motion(results), motion.shifts(results), motion.agreement(results)]
+    quality = [
+        images.motion(results),
+        motion.shifts(results),
+        motion.agreement(results),
+        motion_quality.scanning(results),
+        motion_quality.numbers(results),
+        motion_quality.flow(results),
+        second_channel(results),
+    ]
     yield Section("motion", "Motion", join(quality))
-    planes = [motion.coverage(results), images.on_plane(results)]
-    yield Section("planes", "Planes", join(planes))
+    laid = [
+        planes.coverage(results),
+        planes.overlay(results),
+        images.on_plane(results),
+        planes.control(results),
+        planes.drift(results),
+    ]
+    yield Section("planes", "Planes", join(laid))
     yield Section("neurons", "Neurons", neurons.calibration(results))
     yield Section("activity", "Activity", _activity(results))
     yield Section("network", "Network", network.whole(results))

@@ -23,7 +23,9 @@ class Results:
         self.problems: list[str] = []
         """Why a result that should be there cannot be shown."""
         self._found: dict[str, Result | None] = dict.fromkeys(STAGES)
-        self._found |= {name: self._open(name) for name in stages_of(run.settings)}
+        self.stages = stages_of(run.settings)
+        """The stages that the run is made of, in order."""
+        self._found |= {name: self._open(name) for name in self.stages}
 
     def _open(self, name: str) -> Result | None:
         if self.run.store.manifest(name) is None:
@@ -42,7 +44,7 @@ class Results:
     @property
     def missing(self) -> list[str]:
         """Stages without a result that can be shown."""
-        return [name for name in stages_of(self.run.settings) if self._found[name] is None]
+        return [name for name in self.stages if self._found[name] is None]
 
     def manifests(self) -> dict[str, Manifest]:
         """Return the receipts of the finished stages, in order."""

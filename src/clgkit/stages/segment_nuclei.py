@@ -12,7 +12,7 @@ from pydantic import Field, PositiveFloat
 from clgkit import segmentation
 from clgkit.blocks import output
 from clgkit.data import VOLUME, Labels, Volume, voxel_um
-from clgkit.errors import as_data_error
+from clgkit.errors import DataError, as_data_error
 from clgkit.params import Params
 from clgkit.workspace import Workspace
 
@@ -50,6 +50,7 @@ class NucleiSegmented(NamedTuple):
 
 def segment_nuclei(
     structure: Volume,
+    raw: Volume | None = None,
     params: SegmentNuclei = SegmentNuclei(),  # noqa: B008  (frozen)
     *,
     workspace: Workspace | None = None,
@@ -62,7 +63,10 @@ def segment_nuclei(
     Parameters
     ----------
     structure
-        The structural stack, raw or with its contrast normalized.
+        The structural stack, raw, denoised or with its contrast normalized.
+    raw
+        The same stack before it was denoised.  A denoised stack hides its noise from a look at
+        neighbouring voxels, so the noise of both is measured, and the larger one counts.
     params
         Settings.
     workspace
@@ -78,9 +82,11 @@ def segment_nuclei(
     ------
     DataError
         If `structure` is no volume, holds NaN, or a nucleus would be less than 4 or more
-        than 40 pixels across.
+        than 40 pixels across; if `raw` is no volume or has another shape.
     """
     VOLUME.check(structure)
+    if raw is not None:
+        _check_raw(raw, structure)
     workspace = workspace or Workspace()
     size = {
         "voxel_um": voxel_um(structure),
@@ -93,6 +99,9 @@ def segment_nuclei(
     with as_data_error("structure"):
         halo = dict(zip("zyx", segmentation.halo_voxels(**size), strict=True))
         threshold = _threshold(structure, params, size, halo)
+        if raw is not None and raw is not structure:
+            of_noise = params.model_copy(update={"peak_share": 0.0})
+            threshold = max(threshold, _threshold(raw, of_noise, size, halo))
     split: dict[str, int | None] = dict(CORE_PX)
     (seeds,) = workspace.map_blocks(
         partial(_seeds, size=size, threshold=threshold),
@@ -113,6 +122,16 @@ def segment_nuclei(
         warnings.warn("no nucleus was found; all later results are empty", stacklevel=2)
     summary = {"n_seeds": len(places), "seed_threshold": float(threshold)}
     return NucleiSegmented(labels, seeds, summary)
+
+
+def _check_raw(raw: Volume, structure: Volume) -> None:
+    VOLUME.check(raw)
+    if raw.shape != structure.shape:
+        raise DataError(
+            f"The raw stack has shape {raw.shape} and the denoised one {structure.shape}; give the "
+            "stack that the denoised one was made from.",
+            code="E_SHAPE",
+        )
 
 
 def _threshold(

@@ -1,0 +1,361 @@
+"""Structural stack with less noise, and sharper where that is asked for."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import (
+    AllowInfNan,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from clgkit import deconvolution
+from clgkit.blocks import output
+from clgkit.data import VOLUME, Volume, voxel_um
+from clgkit.errors import DataError, ResourceError, as_data_error
+from clgkit.params import Params
+from clgkit.stages._deconvolution_facts import Brightness, Facts, above, look
+from clgkit.stages._deconvolution_quality import Procedure, complaints, summarize
+from clgkit.workspace import Workspace
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Float32 = npt.NDArray[np.float32]
+Row = tuple[Annotated[float, AllowInfNan(allow_inf_nan=True)], ...]  # NaN has a sentence of its own
+
+BYTES_PER_VOXEL = 64  # of a tile at work, its copies included
+ORIGINAL_BYTES = 100  # of a voxel, where the whole stack is held
+SHARE = 4  # of free memory; a budget that was not given is one of them
+CONVERGED_PX = 64  # core of a tile of the converged solver: never a matter of memory
+CONVERGED = 1e-4  # an iteration that changes less is the last; a hundred are typical
+NONE = object()
+PUBLISHED: dict[str, Any] = {
+    "iterations": 120,
+    "fidelity": 150.0,
+    "z_continuity": 1.0,
+    "sparsity": 6.0,
+    "headroom": 1.0,
+    "method": "richardson_lucy",
+    "deconvolution_iterations": 8,
+}
+NEEDED = {
+    "gaussian": ("fwhm_um",),
+    "two-photon": ("na", "wavelength_nm"),
+    "airy": ("na", "wavelength_nm"),
+    "original": ("na", "wavelength_nm"),
+    "measured": (),
+}
+
+
+class Deconvolve(Params):
+    """Settings of :func:`deconvolve`."""
+
+    offset: float = 0.0
+    """Counts without light; subtracted first.  Negative numbers lift a stack that goes below 0."""
+    background: deconvolution.Background = "none"
+    """What varies slowly and is subtracted: strong or weak, of low or high intensity."""
+    iterations: PositiveInt = 120
+    """Iterations of the sparse step; 1 leaves it out."""
+    fidelity: PositiveFloat = 150.0
+    """Weight of the data in the sparse step."""
+    z_continuity: NonNegativeFloat = 1.0
+    """Weight of smoothness along z; 1 treats the axes alike, 0 every slice by itself."""
+    sparsity: NonNegativeFloat = 0.0
+    """Weight of the sum of intensities: more removes more of what is dim (published: 6)."""
+    solver: Literal["published", "converged"] = "published"
+    """The published scheme, stopped after so many iterations, or its energy's true minimum."""
+    scale: Literal["percentile", "max", "per-plane"] | PositiveFloat = "percentile"
+    """What counts as bright: a percentile of the stack or of each slice, the maximum, a number."""
+    percentile: Annotated[float, Field(gt=0, le=100)] = 99.9
+    """Percentile that the scale is taken at."""
+    headroom: PositiveFloat = 4.0
+    """Factor on the percentiles: the larger the scale, the smoother the result."""
+    method: Literal["none", "richardson_lucy", "landweber"] = "none"
+    """How slices are sharpened after the sparse step."""
+    deconvolution_iterations: NonNegativeInt = 8
+    """Iterations of the sharpening; 5 to 15 for Richardson-Lucy, 30 to 50 for Landweber."""
+    psf: Literal["gaussian", "two-photon", "airy", "original", "measured"] = "gaussian"
+    """Point spread function of the sharpening."""
+    fwhm_um: PositiveFloat | None = None
+    """Lateral full width at half maximum of a Gaussian, in micrometres."""
+    na: PositiveFloat | None = None
+    """Numerical aperture in use."""
+    wavelength_nm: PositiveFloat | None = None
+    """Wavelength in nanometres: of the excitation for two photons, else of the emission."""
+    kernel: tuple[Row, ...] | None = None
+    """Measured point spread function in focus: rows of numbers, odd sides, pixels of the stack."""
+    compat: Literal["none", "published", "original"] = "none"
+    """The published numbers instead of defaults, in this program or as the authors' own did it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published(cls, values: Any) -> Any:
+        """Put the published numbers in the place of defaults; settings files name them all."""
+        if not isinstance(values, dict) or values.get("compat") not in {"published", "original"}:
+            return values
+        defaults = {name: cls.model_fields[name].default for name in PUBLISHED}
+        given = {name: value for name, value in values.items() if value != defaults.get(name, NONE)}
+        return PUBLISHED | given
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kernel is not None and not np.isfinite(np.concatenate(self.kernel)).all():
+            raise ValueError("the kernel, a point spread function, holds NaN or infinity")
+        if self.sharpens:
+            missing = [name for name in NEEDED[self.psf] if getattr(self, name) is None]
+            if missing:
+                raise ValueError(
+                    f"method {self.method!r} with psf {self.psf!r} needs {' and '.join(missing)}"
+                )
+        if self.solver == "converged" and self.compat == "original":
+            raise ValueError('the authors\' program does not converge; leave out compat "original"')
+        return self
+
+    @property
+    def sharpens(self) -> bool:
+        """Whether slices are deconvolved."""
+        return self.method != "none" and self.deconvolution_iterations > 0
+
+    @property
+    def sparse(self) -> deconvolution.SparseHessian:
+        """The sparse step."""
+        return deconvolution.SparseHessian(
+            iterations=self.iterations,
+            fidelity=self.fidelity,
+            z_continuity=self.z_continuity,
+            sparsity=self.sparsity,
+        )
+
+    @property
+    def brightness(self) -> Brightness:
+        """What counts as bright."""
+        scale = "max" if self.compat == "original" else self.scale
+        return Brightness(scale, self.percentile, self.headroom)
+
+
+class Deconvolved(NamedTuple):
+    """What :func:`deconvolve` gives."""
+
+    deconvolved: Volume
+    denoised: Volume | None
+    summary: dict[str, Any]
+
+
+def deconvolve(
+    structure: Volume,
+    params: Deconvolve = Deconvolve(),  # noqa: B008  (frozen)
+    *,
+    workspace: Workspace | None = None,
+) -> Deconvolved:
+    """Take noise, and if asked for background and blur, out of a structural stack.
+
+    Parameters
+    ----------
+    structure
+        The structural stack.
+    params
+        Settings.
+    workspace
+        Where blocks run and results go.
+
+    Returns
+    -------
+    Deconvolved
+        ``deconvolved``: float32, in the units of `structure` above its offset.  ``denoised``: the
+        same before slices were sharpened; None if they were not.  ``summary``: the scale, what the
+        settings do to beads of known brightness, the gain of bright spots of this stack, and the
+        spots made of its noise; empty for a stack that is the same everywhere.
+
+    Raises
+    ------
+    DataError
+        If `structure` is no volume, or holds NaN or negative values; code ``E_PSF`` if the point
+        spread function is none.
+    ResourceError
+        If the whole stack, which ``compat="original"`` needs, does not fit the memory.
+
+    Warns
+    -----
+    UserWarning
+        If `structure` is the same everywhere (it is returned as it is), if the dimmest tenth of
+        the bright spots loses more than half of its brightness, or if spots are made of noise.
+    """
+    VOLUME.check(structure)
+    workspace = workspace or Workspace()
+    procedure = Procedure(_step(params), _deblur(structure, params))
+    is_original = params.compat == "original"
+    with as_data_error("structure"):
+        facts = look(
+            structure,
+            params.brightness,
+            offset=params.offset,
+            background="none" if is_original else params.background,
+        )
+    if facts.is_constant:
+        return _unchanged(structure, facts, workspace)
+    if is_original:
+        made, denoised = _as_original(structure, params, procedure, workspace), None
+    else:
+        made, denoised = _in_tiles(structure, params, procedure, facts, workspace)
+    summary = summarize(structure, made, procedure, facts)
+    for sentence in complaints(summary):
+        warnings.warn(sentence, stacklevel=2)
+    return Deconvolved(made, denoised, summary)
+
+
+def _step(params: Deconvolve) -> deconvolution.Step:
+    if params.solver == "published":
+        return params.sparse
+    return partial(_converge, weights=params.sparse)
+
+
+def _converge(
+    scaled: Float32, *, weights: deconvolution.SparseHessian
+) -> npt.NDArray[np.floating[Any]]:
+    return deconvolution.minimize_sparse_hessian(scaled, weights, tolerance=CONVERGED).image
+
+
+def _deblur(structure: Volume, params: Deconvolve) -> deconvolution.Deblur | None:
+    """Return the sharpening, or None if slices are left as they are."""
+    if not params.sharpens or params.method == "none":
+        return None
+    plane = (structure.sizes["y"], structure.sizes["x"])
+    try:
+        psf = _psf(params, voxel_um(structure)[1:], plane)
+        deconvolution.check_psf(psf, plane_shape=plane)
+    except ValueError as error:
+        raise DataError(f"point spread function: {error}", code="E_PSF") from error
+    return deconvolution.Deblur(psf, params.method, params.deconvolution_iterations)
+
+
+def _psf(
+    params: Deconvolve, pixel_um: tuple[float, float], plane: tuple[int, int]
+) -> npt.NDArray[np.float64]:
+    half = deconvolution.original_half_width(plane)
+    if params.compat != "original":
+        half = min(half, (min(plane) - 1) // 2)
+    sides: dict[str, Any] = {"pixel_um": pixel_um, "half_width_px": half}
+    if params.psf == "measured":
+        if params.kernel is None:
+            raise ValueError('psf = "measured" needs its numbers; give them as kernel.')
+        if len({len(row) for row in params.kernel}) > 1:
+            raise ValueError("the rows of the kernel are not equally long.")
+        return np.array(params.kernel, np.float64)
+    if params.psf == "gaussian":
+        return deconvolution.gaussian_psf(params.fwhm_um or math.nan, **sides)
+    na, wavelength_um = params.na or math.nan, (params.wavelength_nm or math.nan) / 1000
+    if params.psf == "two-photon":
+        fwhm_um = deconvolution.two_photon_fwhm_um(na=na, wavelength_um=wavelength_um)
+        return deconvolution.gaussian_psf(fwhm_um, **sides)
+    formula = deconvolution.airy_psf if params.psf == "airy" else deconvolution.original_psf
+    return formula(na=na, wavelength_um=wavelength_um, **sides)
+
+
+def _unchanged(structure: Volume, facts: Facts, workspace: Workspace) -> Deconvolved:
+    """Return a stack that is the same everywhere as it is, above its offset."""
+    warnings.warn(
+        f"every voxel of the stack is {facts.highest:g} above the offset, so it is returned as it "
+        "is; is it the right file, and the right channel?",
+        stacklevel=3,
+    )
+    (made,) = workspace.map_blocks(
+        facts.light, structure, [output("deconvolved", ("z", "y", "x"), structure)],
+        split={"z": None},
+    )  # fmt: skip
+    return Deconvolved(made, None, {})
+
+
+def _in_tiles(
+    structure: Volume,
+    params: Deconvolve,
+    procedure: Procedure,
+    facts: Facts,
+    workspace: Workspace,
+) -> tuple[Volume, Volume | None]:
+    """Return the stack, and the stack before it was sharpened if it was."""
+    deblur = procedure.deblur
+    (denoised,) = workspace.map_blocks(
+        partial(_denoise, step=procedure.step, facts=facts, device=workspace.device),
+        structure,
+        [output("denoised" if deblur else "deconvolved", ("z", "y", "x"), structure)],
+        split=dict(zip("zyx", _core(params, facts, workspace), strict=True)),
+        halo=dict.fromkeys("zyx", deconvolution.HALO_PX),
+    )
+    if deblur is None:
+        return denoised, None
+    (sharp,) = workspace.map_blocks(
+        partial(_sharpen, deblur=deblur, facts=facts, device=workspace.device),
+        denoised,
+        [output("deconvolved", ("z", "y", "x"), structure)],
+        split={"z": None},
+    )
+    return sharp, denoised
+
+
+def _core(params: Deconvolve, facts: Facts, workspace: Workspace) -> tuple[int, ...]:
+    """Return the size of a tile without its halo."""
+    if params.solver == "converged":
+        return (CONVERGED_PX, CONVERGED_PX, CONVERGED_PX)
+    budget = 1e6 * workspace.budget_mb / workspace.n_workers / BYTES_PER_VOXEL
+    return deconvolution.choose_core(facts.shape, voxels=min(deconvolution.VOXELS, budget))
+
+
+def _denoise(
+    block: xr.DataArray, *, step: deconvolution.Step, facts: Facts, device: str
+) -> Float32:
+    at = facts.places(block)
+    z, y, x = (
+        (at[dim].start == 0, at[dim].stop == n) for dim, n in zip("zyx", facts.shape, strict=True)
+    )
+    return deconvolution.denoise_block(
+        facts.light(block), step, scale=facts.scale[at["z"]], faces=(z, y, x), device=device
+    )
+
+
+def _sharpen(
+    block: xr.DataArray, *, deblur: deconvolution.Deblur, facts: Facts, device: str
+) -> Float32:
+    scale = facts.scale[facts.places(block)["z"], None, None]
+    sharp = deconvolution.deblur_planes(block.values / scale, deblur, device=device)
+    return np.asarray(sharp * scale, np.float32)
+
+
+def _as_original(
+    structure: Volume, params: Deconvolve, procedure: Procedure, workspace: Workspace
+) -> Volume:
+    """Return what the authors' program makes of the whole stack, in one block."""
+    needed_mb = structure.size * ORIGINAL_BYTES / 1e6
+    free_mb = workspace.memory_mb or SHARE * workspace.budget_mb
+    if needed_mb > free_mb:
+        raise ResourceError(
+            f'compat = "original" holds the whole stack in memory: about {needed_mb:,.0f} MB, and '
+            f'there are {free_mb:,.0f}. Cut the stack, or take compat = "published", which works '
+            "in tiles.",
+            code="E_MEMORY",
+        )
+    (made,) = workspace.map_blocks(
+        partial(_follow, params=params, deblur=procedure.deblur),
+        structure,
+        [output("deconvolved", ("z", "y", "x"), structure)],
+        split={"z": structure.sizes["z"]},
+    )
+    return made
+
+
+def _follow(
+    block: xr.DataArray, *, params: Deconvolve, deblur: deconvolution.Deblur | None
+) -> Float32:
+    return deconvolution.deconvolve_original(
+        above(block.values, params.offset), params.sparse, deblur, background=params.background
+    )
