@@ -43,6 +43,8 @@ def bent(seed: int) -> npt.NDArray[np.float64]:
 
 FRAMES = np.stack([bent(seed) for seed in range(4)])
 FOUND = register_piecewise(FRAMES, PREPARED)
+HOLES = np.zeros(SHAPE, dtype=np.bool_)
+HOLES[:, :7] = HOLES[40:48, 30:44] = True
 
 
 def test_swapping_the_axes_swaps_the_shifts() -> None:
@@ -66,17 +68,19 @@ def test_mirroring_mirrors_the_shifts() -> None:
     np.testing.assert_allclose(back, one.patch_shift, atol=2 * STEP_PX)
 
 
-@pytest.mark.parametrize("gain", [0.5, 2.0, 64.0])
-def test_brightness_hardly_matters(gain: float) -> None:
-    found = register_piecewise(FRAMES * gain, PREPARED)
+@few
+@given(gain=st.floats(-3, 4).map(lambda e: 10.0**e), level=st.floats(-20, 20), holed=st.booleans())
+def test_brightness_does_not_matter(gain: float, level: float, holed: bool) -> None:  # noqa: FBT001  (hypothesis passes by name)
+    frames = np.where(HOLES & holed, np.nan, FRAMES)
+    plain = register_piecewise(frames, PREPARED) if holed else FOUND
+    found = register_piecewise(gain * (frames + level), PREPARED)
 
-    np.testing.assert_array_equal(found.rigid, FOUND.rigid)
-    np.testing.assert_array_equal(found.confident, FOUND.confident)
-    # Where a frame has nothing the template stands in, at first in its own brightness: that
-    # turns patches at the faces a little, and none inside.
-    off = np.abs(found.patch_shift - FOUND.patch_shift)
-    assert np.median(off) < 0.002
-    assert off.max() < 0.05
+    # The frame and what stands in where it has nothing scale alike; single precision is left.
+    # Shifts of frames are whole steps, and a tie of two might fall the other way.
+    np.testing.assert_allclose(found.rigid, plain.rigid, atol=1e-3)
+    np.testing.assert_allclose(found.patch_shift, plain.patch_shift, atol=1e-3)
+    np.testing.assert_allclose(found.patch_error_px, plain.patch_error_px, rtol=1e-3)
+    np.testing.assert_array_equal(found.confident, plain.confident)
 
 
 @few

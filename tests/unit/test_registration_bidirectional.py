@@ -41,6 +41,25 @@ def test_the_offset_is_found_to_a_tenth_of_a_pixel(offset_px: float) -> None:
     assert len(found.samples_px) == 20
 
 
+@pytest.mark.parametrize("width", [64, 90, 128, 240, 512])
+def test_short_rows_do_not_pull_it_to_zero(width: int) -> None:
+    ratios = []
+    for seed in range(4):
+        field, _ = make_field((64, width), np.random.default_rng(seed))
+        for offset_px in (-3.0, 3.0):
+            frame = move(field, (0, 0))
+            frame[1::2] = move(field, (0, offset_px))[1::2]
+            ratios.append(estimate_line_offset(frame[np.newaxis]).measured_px / offset_px)
+
+    # Steps of 0.01 px and what mirrored ends do to the filter: 0.8 % at 64 px, 0.02 at 240.
+    assert np.mean(ratios) == pytest.approx(1, abs=0.012 if width < 128 else 0.005)
+
+
+@pytest.mark.parametrize("level", [0.1, 1 / 3, 1e6 / 3])
+def test_a_constant_shows_none_whatever_its_rounding(level: float) -> None:
+    assert not len(estimate_line_offset(np.full((3, 40, 50), level)).samples_px)
+
+
 def test_it_is_found_in_dim_frames() -> None:
     assert estimate_line_offset(scan(1.2, photons=1)).offset_px == pytest.approx(1.2, abs=0.1)
 

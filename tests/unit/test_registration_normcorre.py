@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clgkit.registration.normcorre import NormcorreSettings, register_like_normcorre
+from clgkit.registration.normcorre import (
+    NormcorreSettings,
+    apply_like_normcorre,
+    iterate_like_normcorre,
+    register_like_normcorre,
+)
 from tests.unit.registration_scene import make_scene, rms_error_px
 
 SMALL = NormcorreSettings(
@@ -179,7 +184,8 @@ def test_the_template_is_the_median_of_the_bins(movie: np.ndarray) -> None:
         corrected = []
         for part in (movie[:5], movie[5:]):
             corrected.append(register_like_normcorre(part, fixed, template=template).frames)
-            means.append(corrected[-1].mean(axis=0, dtype=np.float64))
+            # Single precision, as the means of bins are kept.
+            means.append(corrected[-1].mean(axis=0, dtype=np.float64).astype(np.float32))
             template = np.median(means, axis=0)
     np.testing.assert_allclose(made.frames, np.concatenate(corrected), atol=1e-6 * np.ptp(movie))
     np.testing.assert_allclose(made.template, template, rtol=1e-6)
@@ -227,6 +233,53 @@ def test_what_enters_is_filled_as_asked(fill: str) -> None:
         np.testing.assert_allclose(entering, frame.min(), rtol=1e-6)
     else:
         np.testing.assert_allclose(made[0, :-2], made[3, :-2])
+
+
+class Lazy:
+    """Frames that are read in slices, and how many at a time."""
+
+    def __init__(self, frames: np.ndarray) -> None:
+        self.frames, self.shape = frames, frames.shape
+        self.most = 0
+
+    def __getitem__(self, frames: slice) -> np.ndarray:
+        part = self.frames[frames]
+        self.most = max(self.most, len(part))
+        return part
+
+
+def test_a_movie_is_read_in_slices_and_given_in_blocks(movie: np.ndarray) -> None:
+    frames = np.concatenate([movie] * 5)[:43]
+    settings = SMALL._replace(grid_px=128, bin_frames=22)  # bins of 22 and 21
+    made = register_like_normcorre(frames, settings, template=movie[0])
+    lazy = Lazy(frames)
+    blocks = list(iterate_like_normcorre(lazy, settings, template=movie[0]))
+
+    assert lazy.most == 20
+    assert [block.start for block in blocks] == [0, 20, 22, 42]
+    for name in ("frames", "rigid", "patch_shift", "patch_phase"):
+        joined = np.concatenate([getattr(block, name) for block in blocks])
+        np.testing.assert_array_equal(joined, getattr(made, name))
+    np.testing.assert_array_equal(blocks[-1].template, made.template)
+    assert (blocks[0].template != blocks[1].template).any()  # a bin has ended between them
+
+
+def test_stored_shifts_give_the_same_pixels(movie: np.ndarray) -> None:
+    made = register_like_normcorre(movie, SMALL)
+    again = [
+        apply_like_normcorre(movie[t : t + 4], shift, phase, SMALL)
+        for t, shift, phase in (
+            (t, made.patch_shift[t : t + 4], made.patch_phase[t : t + 4]) for t in (0, 4, 8)
+        )
+    ]
+    np.testing.assert_array_equal(np.concatenate(again), made.frames)
+    with pytest.raises(ValueError, match="need"):
+        apply_like_normcorre(movie[:3], made.patch_shift[:4], made.patch_phase[:4], SMALL)
+
+
+def test_nonsense_is_refused_before_the_first_block(movie: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected frames"):
+        iterate_like_normcorre(Lazy(movie[0]), SMALL)
 
 
 @pytest.mark.parametrize("n_frames", [1, 2, 5])

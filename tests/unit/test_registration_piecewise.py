@@ -11,12 +11,14 @@ from clgkit.registration import (
     apply_shifts,
     correlation_to_template,
     field_at,
+    find_bad_pixels,
     make_template,
     prepare_piecewise,
     register_piecewise,
     register_rigid,
 )
 from tests.unit.registration_scene import make_scene
+from tests.unit.registration_scene import rms_error_px as rms_scene_px
 
 SIDE, N_FRAMES = 256, 24
 
@@ -165,6 +167,40 @@ def test_bad_pixels_do_not_hold_the_sample_still(bent: MovingField, template: np
 
     assert np.abs(found - expected).mean() < 0.05
     assert np.abs(held - expected).mean() > 10 * np.abs(found - expected).mean()
+
+
+def test_a_hot_column_does_not_hold_patches_still() -> None:
+    scene = make_scene(shape=(128, 128), n_frames=16)
+    frames = scene.movie.clip(0).astype(np.float32)
+    frames[:, :, 60] += 4000
+    bad = find_bad_pixels(frames)
+    prepared = prepare_piecewise(
+        make_template(frames, bad_pixels=bad), grid_px=32, overlap_px=16, bad_pixels=bad
+    )
+    found = register_piecewise(frames, prepared)
+    mean = found.patch_shift.mean(axis=(1, 2))
+
+    assert rms_scene_px(mean, scene.displacement_px) < 0.08  # 0.05 without the column
+    assert np.abs(found.patch_shift - found.rigid[:, np.newaxis, np.newaxis]).max() < 0.5
+
+
+def test_a_shift_beyond_the_window_is_flagged() -> None:
+    scene = make_scene(shape=(96, 96), displacement_px=np.array([[0.0, 0], [9, 0], [0, 10.5]]))
+    found = register_piecewise(
+        scene.movie, prepare_piecewise(scene.clean - 300, grid_px=48, max_shift_px=10)
+    )
+    np.testing.assert_array_equal(found.confident, [True, True, False])
+    np.testing.assert_array_equal(found.at_edge, [False, False, True])
+
+
+@pytest.mark.parametrize("n_frames", [1, 2])
+def test_movies_of_one_and_two_frames_work(bent: MovingField, n_frames: int) -> None:
+    frames = bent.movie[:n_frames]
+    found = register_piecewise(frames, prepare_piecewise(make_template(frames)))
+
+    # A single frame is its own template; two are each half of it.
+    assert np.abs(found.patch_shift).max() < (1e-3 if n_frames == 1 else 3)
+    assert found.registered.all()
 
 
 def test_frames_without_content_are_flagged(bent: MovingField, template: np.ndarray) -> None:

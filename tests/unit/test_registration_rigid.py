@@ -8,13 +8,21 @@ import pytest
 from clgkit.registration import (
     correlation_to_template,
     estimate_rigid,
+    find_bad_pixels,
     make_template,
     prepare_rigid,
     register_rigid,
     shift_frames,
     valid_mask,
 )
-from tests.unit.registration_scene import Scene, make_motion, make_scene, rms_error_px
+from tests.unit.registration_scene import (
+    Scene,
+    make_field,
+    make_motion,
+    make_scene,
+    move,
+    rms_error_px,
+)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +161,52 @@ def test_a_template_with_missing_border_works(scene: Scene, template: np.ndarray
     shifts = estimate_rigid(scene.movie, framed)
 
     assert rms_error_px(shifts.shift_px, scene.displacement_px) < 0.06
+
+
+def test_a_given_template_may_have_another_brightness_and_be_negative(
+    scene: Scene, template: np.ndarray
+) -> None:
+    given = template / 37 - 500
+    given[:6] = np.nan
+    given[:, -6:] = np.nan
+    shifts = estimate_rigid(scene.movie, given)
+
+    assert rms_error_px(shifts.shift_px, scene.displacement_px) < 0.06
+    assert shifts.confident.all()
+
+
+def test_a_shift_beyond_the_window_is_flagged(scene: Scene, template: np.ndarray) -> None:
+    """On the flank of a peak that lies outside, correlation is high and the shift is wrong."""
+    canvas, _ = make_field((128, 128), np.random.default_rng(0))
+    image = move(canvas, (0, 0))
+    away = [(0.0, 0.0), (9.0, 0.0), (10.4, 0.0), (0.0, -11.0), (15.0, 14.0)]
+    frames = np.stack([move(canvas, shift) for shift in away])
+    found = register_rigid(frames, prepare_rigid(image, max_shift_px=10))
+
+    np.testing.assert_array_equal(found.confident, [True, True, False, False, False])
+    assert found.at_edge[2:4].all()
+    assert not found.at_edge[:2].any()
+    np.testing.assert_allclose(found.shift_px[:2], np.negative(away[:2]), atol=0.1)
+    none = register_rigid(scene.movie[:3], prepare_rigid(template, max_shift_px=0))
+    assert none.confident.all()
+    assert not none.at_edge.any()  # nothing was searched
+
+
+def test_a_hot_column_does_not_hold_the_sample_still(scene: Scene) -> None:
+    frames = scene.movie.clip(0).astype(np.uint16)
+    frames[:, :, 90] += 5000
+    frames[:, 40, 30] = 65535
+    bad = find_bad_pixels(frames)
+    held, free = (
+        register_rigid(
+            frames, prepare_rigid(make_template(frames, bad_pixels=b), bad_pixels=b)
+        ).shift_px
+        for b in (None, bad)
+    )
+    assert bad[:, 90].all()
+    assert bad[40, 30]
+    assert rms_error_px(free, scene.displacement_px) < 0.06
+    assert rms_error_px(held, scene.displacement_px) > 1
 
 
 def test_a_template_without_structure_is_refused() -> None:

@@ -12,6 +12,7 @@ from clgkit.registration.axial import (
     score_planes,
 )
 from clgkit.registration.bidirectional import LineOffset, estimate_line_offset
+from clgkit.registration.common_tilt import CommonTilt, match_common_tilt
 from clgkit.registration.crossmodal import PlaneMap, register_plane
 from clgkit.registration.field import Centers, field_at
 from clgkit.registration.filters import difference_of_gaussians
@@ -30,8 +31,12 @@ from clgkit.registration.heldout import (
     split_photons,
 )
 from clgkit.registration.normcorre import (
+    FrameSource,
+    NormcorreBlock,
     NormcorreResult,
     NormcorreSettings,
+    apply_like_normcorre,
+    iterate_like_normcorre,
     register_like_normcorre,
 )
 from clgkit.registration.order import OrderedAssignment, assign_in_order
@@ -51,13 +56,20 @@ from clgkit.registration.quality import (
 from clgkit.registration.rigid import (
     RigidShifts,
     RigidTemplate,
+    Shifts,
     estimate_rigid,
+    estimate_shifts,
     prepare_rigid,
     register_rigid,
 )
 from clgkit.registration.settle import pool_frames, settle_shifts, spread_shifts
-from clgkit.registration.spectrum import Shifts, estimate_shifts
-from clgkit.registration.template import choose_frames, find_bad_pixels, make_template
+from clgkit.registration.template import (
+    RunningTemplate,
+    choose_frames,
+    find_bad_pixels,
+    make_template,
+    plan_bins,
+)
 from clgkit.registration.tilt import (
     Drift,
     Tilt,
@@ -66,17 +78,21 @@ from clgkit.registration.tilt import (
     sample_oblique,
     z_drift,
 )
+from clgkit.registration.to_slice import invert_field, warp_frames
 from clgkit.registration.warp import shift_frames, valid_mask, warp_image, warp_labels
 
 __all__ = [
     "NOISE_LEVEL",
     "CellErrors",
     "Centers",
+    "CommonTilt",
     "Corrected",
     "Drift",
     "FrameCode",
+    "FrameSource",
     "FrameStatistics",
     "LineOffset",
+    "NormcorreBlock",
     "NormcorreResult",
     "NormcorreSettings",
     "OrderedAssignment",
@@ -88,10 +104,12 @@ __all__ = [
     "ResidualFlow",
     "RigidShifts",
     "RigidTemplate",
+    "RunningTemplate",
     "ShiftedControl",
     "Shifts",
     "SplitScore",
     "Tilt",
+    "apply_like_normcorre",
     "apply_shifts",
     "assign_in_order",
     "cell_errors",
@@ -107,12 +125,16 @@ __all__ = [
     "find_bad_frames",
     "find_bad_pixels",
     "frame_statistics",
+    "invert_field",
+    "iterate_like_normcorre",
     "join_statistics",
     "make_template",
+    "match_common_tilt",
     "match_planes",
     "match_tilt",
     "neighbour_correlation",
     "photon_split_score",
+    "plan_bins",
     "plane_to_slice",
     "pool_frames",
     "prepare_piecewise",
@@ -130,6 +152,7 @@ __all__ = [
     "split_photons",
     "spread_shifts",
     "valid_mask",
+    "warp_frames",
     "warp_image",
     "warp_labels",
     "z_drift",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import NamedTuple
 
 import numba
@@ -33,6 +34,7 @@ def apply_shifts(
     centers: Centers | None = None,
     line_offset_px: float = 0.0,
     dtype: npt.DTypeLike = np.float32,
+    device: str = "cpu",
 ) -> Corrected:
     r"""Move the content of every frame by its stored shifts, with one cubic interpolation.
 
@@ -49,6 +51,9 @@ def apply_shifts(
         From :func:`~clgkit.registration.bidirectional.estimate_line_offset`.
     dtype
         Of the result: a float, or an integer, to which values are rounded and clipped.
+    device
+        Anything but "cpu" is a device of torch, such as "cuda"; there values are the same to
+        rounding.
 
     Returns
     -------
@@ -60,6 +65,8 @@ def apply_shifts(
         If the shapes do not fit, a shift is not finite, or centres are missing.
     TypeError
         If `dtype` is neither float nor integer.
+    ImportError
+        If a device of torch is named, but torch is not installed.
 
     Notes
     -----
@@ -83,6 +90,13 @@ def apply_shifts(
             spline_matrix(at, np.arange(n)).astype(np.float32)
             for at, n in zip(centers, (height, width), strict=True)
         )
+    if device != "cpu":
+        made = Corrected(out, valid)
+        on_device = import_module("clgkit.registration.accelerated_motion")
+        on_device.fill_corrected(
+            frames, shifts, (rows, columns), line_offset_px, made, device=device
+        )
+        return made
     for t, frame in enumerate(frames):
         if not shifts[t].any() and not line_offset_px:
             valid[t] = np.isfinite(frame)

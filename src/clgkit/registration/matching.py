@@ -27,6 +27,8 @@ Integers = npt.NDArray[np.int64]
 SEARCH_SMOOTHING = 0.7
 """Patches vote with their neighbours for the whole-lag maximum; sigma in patches."""
 LONGEST_STEP_PX = 1.0
+LEAST_PEAK = 0.01
+"""A frame that correlates less than this with the template is taken to do so."""
 RIDGE = 1e-6
 """Added to curvatures, as a fraction of the largest."""
 DERIVATIVE = np.array([1, -8, 0, 8, -1], dtype=np.float32) / np.float32(12)
@@ -217,7 +219,9 @@ def fit_patches(
     fitted, slope_y, slope_x, square = (products @ template.grid.x.window.T).astype(np.float64)
     energy = np.maximum(template.energy, np.finfo(np.float64).tiny)
     total = float(energy.sum())
-    common = max(float(fitted.sum()) / total, 0.05)
+    brightest = math.sqrt(float(square.sum()) / total)
+    tiny = float(np.finfo(np.float32).tiny)
+    common = max(float(fitted.sum()) / total, LEAST_PEAK * brightest, tiny)
     a = np.maximum(fitted / energy, 0.25 * common)
     pull = np.stack([slope_y, slope_x], axis=-1) / a[..., np.newaxis] - template.drift
     inverse = _invert(template.curvature)

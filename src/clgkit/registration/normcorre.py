@@ -8,22 +8,30 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import deque
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from clgkit.registration.normcorre_patches import (
+    Patches,
+    apply_patches,
+    cut_field,
+    move_image,
+)
+from clgkit.registration.rigid import has_structure
+from clgkit.registration.template import RunningTemplate, plan_bins
+
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Complex64 = npt.NDArray[np.complex64]
-Slices = tuple[slice, slice]
 
 FIRST_FRAMES = 100
 """Frames from the middle of the movie that make the first template."""
-SEAM_PX = 0.5
-"""Neighbouring shifts that differ by this are tiled, not blended."""
+READ_FRAMES = 20
+"""Frames in memory at a time."""
 
 
 class NormcorreSettings(NamedTuple):
@@ -70,16 +78,36 @@ class NormcorreResult(NamedTuple):
     """(T, 2) shift (y, x) of the whole frame, pixels."""
     patch_shift: Float32
     """(T, ny, nx, 2) shift of each patch, the rigid one included."""
+    patch_phase: Float32
+    """(T, ny, nx) phase of the correlation of each patch there, radians."""
     template: Float32
     """(Y, X) the last one."""
 
 
-class _Patches(NamedTuple):
-    """Cells along both axes and what surrounds them."""
+class NormcorreBlock(NamedTuple):
+    """Consecutive frames of a corrected movie."""
 
-    shape: tuple[int, int]
-    cells: list[Slices]
-    patches: list[Slices]
+    start: int
+    """The first of them, in the movie."""
+    frames: Float32
+    """(n, Y, X)"""
+    rigid: Float32
+    """(n, 2), and the next two, as in :class:`NormcorreResult`."""
+    patch_shift: Float32
+    patch_phase: Float32
+    template: Float32
+    """(Y, X) as it stands after them."""
+
+
+class FrameSource(Protocol):
+    """What frames are read from: an array, or one that reads slices of frames when asked."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, Y, X)."""
+
+    def __getitem__(self, frames: slice, /) -> Any:
+        """Return some frames, (n, Y, X)."""
 
 
 class _Target(NamedTuple):
@@ -91,7 +119,7 @@ class _Target(NamedTuple):
 
 
 def register_like_normcorre(
-    frames: npt.NDArray[np.generic],
+    frames: FrameSource,
     settings: NormcorreSettings = NormcorreSettings(),  # noqa: B008  (immutable)
     *,
     template: npt.NDArray[np.generic] | None = None,
@@ -111,12 +139,14 @@ def register_like_normcorre(
     Returns
     -------
     NormcorreResult
-        Of the last pass.
+        Of the last pass: the whole movie in memory.  :func:`iterate_like_normcorre` gives it
+        in blocks.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, there are no frames, or a setting is out of range.
+        If the shapes do not fit, there are no frames, a frame is finite in part only, no frame
+        in the middle can make a template, or a setting is out of range.
 
     Notes
     -----
@@ -125,51 +155,135 @@ def register_like_normcorre(
 
     Each shift is the largest modulus of the correlation, on half pixels within the window and
     then on a grid of ``1 / upsampling``.  Patches are moved by a phase ramp and blended.
-    Deviations: the window is evaluated by matrix products, in single precision; the offset of
-    bidirectional scanning is not looked for
+    Deviations: the window is evaluated by matrix products, in single precision; means of bins
+    are kept in single precision; the offset of bidirectional scanning is not looked for
     (:func:`~clgkit.registration.bidirectional.estimate_line_offset`); a movie of one frame is
-    no error; borders are never filled by a value from another argument.
+    no error; a frame that is constant or has no finite pixel is not moved, and takes no part in
+    the first template; borders are never filled by a value from another argument.
     """
     _check(frames, settings, template)
-    shape = (frames.shape[1], frames.shape[2])
-    coarse = _cut(shape, settings.grid_px, settings.overlap_px, settings.least_cell_px)
-    step = [settings.grid_px // (1 if settings.grid_px >= n else settings.finer) for n in shape]
-    fine = _cut_axes(shape, step, settings.apply_overlap_px, 0)
-    first = _first_template(frames, settings) if template is None else template
-    target = _prepare(np.asarray(first, dtype=np.float64), coarse)
-    n = len(frames)
+    coarse, _ = _plan((frames.shape[1], frames.shape[2]), settings)
+    n = frames.shape[0]
     result = NormcorreResult(
         np.empty(frames.shape, dtype=np.float32),
         np.empty((n, 2), dtype=np.float32),
         np.empty((n, *coarse.shape, 2), dtype=np.float32),
-        np.empty(shape, dtype=np.float32),
+        np.empty((n, *coarse.shape), dtype=np.float32),
+        np.empty(frames.shape[1:], dtype=np.float32),
     )
-    buffer: deque[Float64] = deque(maxlen=settings.buffer_bins)
-    for _ in range(settings.iterations):
-        for start in range(0, n, _bin_width(n, settings.bin_frames)):
-            stop = min(start + _bin_width(n, settings.bin_frames), n)
-            for t in range(start, stop):
-                frame = np.asarray(frames[t], dtype=np.float64)
-                rigid, shift, phase = _estimate(frame, target, coarse, settings)
-                result.rigid[t], result.patch_shift[t] = rigid, shift
-                result.frames[t] = _apply(frame, shift, phase, fine, settings.fill)
-            if settings.update_template:
-                buffer.append(_mean(result.frames[start:stop], target.image))
-                target = _prepare(np.nanmedian(np.array(buffer), axis=0), coarse)
-    result.template[:] = target.image
+    for start, *parts, now in iterate_like_normcorre(frames, settings, template=template):
+        for whole, part in zip(result, parts, strict=False):
+            whole[start : start + len(part)] = part
+        result.template[:] = now
     return result
 
 
-def _check(
+def iterate_like_normcorre(
+    frames: FrameSource,
+    settings: NormcorreSettings = NormcorreSettings(),  # noqa: B008  (immutable)
+    *,
+    template: npt.NDArray[np.generic] | None = None,
+) -> Iterator[NormcorreBlock]:
+    """Give block by block what :func:`register_like_normcorre` gives, bit by bit.
+
+    Parameters
+    ----------
+    frames : (T, Y, X)
+        An array, or anything with a shape that reads slices of frames when asked for them, such
+        as a memory map or an array of xarray or zarr.  It is read once for each pass.
+    settings, template
+        As there.
+
+    Returns
+    -------
+    Iterator of NormcorreBlock
+        At most 20 frames of the last pass each, in order.  The passes before give nothing.
+
+    Raises
+    ------
+    ValueError
+        As there.
+
+    Notes
+    -----
+    Memory: the means of at most `buffer_bins` bins and, for the first template, 100 frames.
+    """
+    _check(frames, settings, template)
+    return _iterate(frames, settings, template)
+
+
+def _iterate(
+    frames: FrameSource, settings: NormcorreSettings, template: npt.NDArray[np.generic] | None
+) -> Iterator[NormcorreBlock]:
+    coarse, fine = _plan((frames.shape[1], frames.shape[2]), settings)
+    first = _first_template(frames, settings) if template is None else template
+    target = _prepare(np.asarray(first, dtype=np.float64), coarse)
+    running = RunningTemplate(target.image, buffer_bins=settings.buffer_bins, keep_first=False)
+    bins = plan_bins(frames.shape[0], bin_frames=settings.bin_frames)
+    for left, place in itertools.product(reversed(range(settings.iterations)), bins):
+        for start in range(place.start, place.stop, READ_FRAMES):
+            stop = min(start + READ_FRAMES, place.stop)
+            moving = _read(frames, slice(start, stop))
+            found = [_estimate(frame, target, coarse, settings) for frame in moving]
+            rigid, shift, phase = (np.array(part, np.float32) for part in zip(*found, strict=True))
+            corrected = _apply_all(moving, shift, phase, fine, settings)
+            if settings.update_template:
+                running.add(corrected)
+            if settings.update_template and stop == place.stop:
+                target = _prepare(running.finish_bin().astype(np.float64), coarse)
+            if not left:
+                now = target.image.astype(np.float32)
+                yield NormcorreBlock(start, corrected, rigid, shift, phase, now)
+
+
+def apply_like_normcorre(
     frames: npt.NDArray[np.generic],
-    settings: NormcorreSettings,
-    template: npt.NDArray[np.generic] | None,
-) -> None:
-    if frames.ndim != 3 or 0 in frames.shape:
-        raise ValueError(f"expected frames (T, Y, X), found an array of shape {frames.shape}.")
-    if template is not None and template.shape != frames.shape[1:]:
+    patch_shift: npt.NDArray[np.floating],
+    patch_phase: npt.NDArray[np.floating],
+    settings: NormcorreSettings = NormcorreSettings(),  # noqa: B008  (immutable)
+) -> Float32:
+    """Move frames by stored shifts, patch by patch as NoRMCorre does.
+
+    Parameters
+    ----------
+    frames : (T, Y, X)
+        The movie of which the shifts were found, or another with as many frames.
+    patch_shift : (T, ny, nx, 2)
+    patch_phase : (T, ny, nx)
+        From :func:`register_like_normcorre`, of the same frames.
+    settings
+        The same.
+
+    Returns
+    -------
+    (T, Y, X) float32
+        Of the movie itself, bit by bit what was found with the shifts.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    _check(frames, settings, None)
+    coarse, fine = _plan((frames.shape[1], frames.shape[2]), settings)
+    wanted = (len(frames), *coarse.shape)
+    if patch_shift.shape != (*wanted, 2) or patch_phase.shape != wanted:
         raise ValueError(
-            f"frames {frames.shape} do not fit the template {template.shape}: "
+            f"found shifts {patch_shift.shape} and phases {patch_phase.shape}; "
+            f"frames {frames.shape} and these settings need {(*wanted, 2)} and {wanted}."
+        )
+    return _apply_all(frames, patch_shift, patch_phase, fine, settings)
+
+
+def _check(
+    frames: FrameSource, settings: NormcorreSettings, template: npt.NDArray[np.generic] | None
+) -> None:
+    shape = tuple(frames.shape)
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"expected frames (T, Y, X), found an array of shape {shape}.")
+    if template is not None and template.shape != shape[1:]:
+        raise ValueError(
+            f"frames {shape} do not fit the template {template.shape}: "
             "expected (T, Y, X) and (Y, X)."
         )
     counts = (
@@ -183,63 +297,67 @@ def _check(
         raise ValueError(f"cells and counts must be positive and the fill known: {settings}.")
 
 
-def _bin_width(n_frames: int, width: int) -> int:
-    while n_frames > 1 and n_frames % width == 1:
-        width += 1
-    return width
-
-
-def _cut(shape: tuple[int, int], grid: int, overlap: int, least: int) -> _Patches:
-    return _cut_axes(shape, [grid, grid], overlap, least)
-
-
-def _cut_axes(shape: tuple[int, int], grid: list[int], overlap: int, least: int) -> _Patches:
-    axes = []
-    for n, side in zip(shape, grid, strict=True):
-        edges = [*range(0, n, side), n]
-        if len(edges) > 2 and edges[-1] - edges[-2] < least:
-            del edges[-2]
-        axes.append([slice(a, b) for a, b in itertools.pairwise(edges)])
-    wide = [
-        [slice(max(c.start - overlap, 0), min(c.stop + overlap, n)) for c in axis]
-        for axis, n in zip(axes, shape, strict=True)
-    ]
-    return _Patches(
-        (len(axes[0]), len(axes[1])),
-        [(y, x) for y in axes[0] for x in axes[1]],
-        [(y, x) for y in wide[0] for x in wide[1]],
+def _plan(shape: tuple[int, int], settings: NormcorreSettings) -> tuple[Patches, Patches]:
+    """Return the patches for estimating and those for applying."""
+    step = [settings.grid_px // (1 if settings.grid_px >= n else settings.finer) for n in shape]
+    return (
+        cut_field(shape, [settings.grid_px] * 2, settings.overlap_px, settings.least_cell_px),
+        cut_field(shape, step, settings.apply_overlap_px, 0),
     )
 
 
-def _prepare(image: Float64, coarse: _Patches) -> _Target:
+def _read(frames: FrameSource, place: slice) -> npt.NDArray[np.generic]:
+    moving = np.asarray(frames[place])
+    for t, frame in enumerate(moving, place.start):
+        n_finite = np.count_nonzero(np.isfinite(frame))
+        if 0 < n_finite < frame.size:
+            raise ValueError(
+                f"frame {t} has {frame.size - n_finite} pixels that are not finite, and this "
+                "method needs all of a frame; fill or crop them, or use another method."
+            )
+    return moving
+
+
+def _prepare(image: Float64, coarse: Patches) -> _Target:
     spectra = [_transform(image[patch]) for patch in coarse.patches]
     return _Target(image, _transform(image), spectra)
 
 
-def _transform(image: Float64) -> Complex64:
-    return np.asarray(fft.fft2(image), dtype=np.complex64)
+def _transform(image: npt.NDArray[np.generic]) -> Complex64:
+    return np.asarray(fft.fft2(image.astype(np.float64)), dtype=np.complex64)
 
 
-def _first_template(frames: npt.NDArray[np.generic], settings: NormcorreSettings) -> Float64:
+def _first_template(frames: FrameSource, settings: NormcorreSettings) -> Float64:
     """Return the mean of the middle frames, each laid on their median, wrapping around."""
-    n, total = min(len(frames), FIRST_FRAMES), len(frames)
+    total = frames.shape[0]
+    n = min(total, FIRST_FRAMES)
     first, last = math.ceil(total / 2 - n / 2 + 1) - 1, math.floor(total / 2 + n / 2)
-    sample = np.asarray(frames[first:last], dtype=np.float64)
-    median = _transform(np.median(sample, axis=0))
+    read = _read(frames, slice(first, last))
+    sample = read[[has_structure(frame) for frame in read]]
+    if not len(sample):
+        raise ValueError(
+            f"the {n} frames in the middle are constant or not finite and make no template; "
+            "give one."
+        )
+    rows = [np.median(sample[:, y].astype(np.float64), axis=0) for y in range(sample.shape[1])]
+    median = _transform(np.stack(rows))
     limit = settings.max_shift_px
     mean = np.zeros(sample.shape[1:])
     for frame in sample:
-        spectrum = _transform(frame)
-        shift, phase = _find(median, spectrum, (-limit, limit), (-limit, limit), settings)
-        mean += _move(fft.fft2(frame), shift, phase) / len(sample)
+        spectrum = fft.fft2(frame.astype(np.float64))
+        moving = np.asarray(spectrum, dtype=np.complex64)
+        shift, phase = _find(median, moving, (-limit, limit), (-limit, limit), settings)
+        mean += move_image(spectrum, shift, phase) / len(sample)
     return mean
 
 
 def _estimate(
-    frame: Float64, target: _Target, coarse: _Patches, settings: NormcorreSettings
+    frame: npt.NDArray[np.generic], target: _Target, coarse: Patches, settings: NormcorreSettings
 ) -> tuple[Float64, Float64, Float64]:
     """Return the rigid shift, the patches' shifts (ny, nx, 2) and their phases (ny, nx)."""
     limit, reach = settings.max_shift_px, settings.max_deviation_px
+    if not has_structure(frame):
+        return np.zeros(2), np.zeros((*coarse.shape, 2)), np.zeros(coarse.shape)
     rigid, phase = _find(
         target.spectrum, _transform(frame), (-limit, limit), (-limit, limit), settings
     )
@@ -296,82 +414,15 @@ def _largest(values: Complex64) -> tuple[int, int]:
     return int(row), int(column)
 
 
-def _move(spectrum: npt.NDArray[np.complexfloating], shift: Float64, phase: float) -> Float64:
-    """Move an image, given by its transform, around its edges."""
-    y, x = (np.fft.fftfreq(n) for n in spectrum.shape)
-    ramp = np.outer(np.exp(-2j * np.pi * shift[0] * y), np.exp(-2j * np.pi * shift[1] * x))
-    return np.asarray(fft.ifft2(spectrum * ramp * np.exp(1j * phase)).real, dtype=np.float64)
-
-
-def _apply(frame: Float64, shift: Float64, phase: Float64, fine: _Patches, fill: str) -> Float64:
-    """Move the fine patches and put them together."""
-    rows, columns = (_bicubic(old, new) for old, new in zip(phase.shape, fine.shape, strict=True))
-    shifts = np.moveaxis(rows @ np.moveaxis(shift, -1, 0) @ columns.T, 0, -1)
-    phases = rows @ phase @ columns.T
-    blend = all(np.abs(np.diff(shifts, axis=axis)).max(initial=0.0) < SEAM_PX for axis in (0, 1))
-    total, weights = np.zeros(frame.shape), np.zeros(frame.shape)
-    for i, (cell, patch) in enumerate(zip(fine.cells, fine.patches, strict=True)):
-        place = divmod(i, fine.shape[1])
-        moved = _move_patch(frame[patch], shifts[place], float(phases[place]), fill)
-        if blend:
-            weight = np.outer(*(_ramp(c, p) for c, p in zip(cell, patch, strict=True)))
-            weight = np.where(np.isnan(moved), 0, weight)
-            total[patch] += np.where(weight > 0, moved, 0) * weight
-            weights[patch] += weight
-        else:
-            inner = tuple(
-                slice(c.start - p.start, c.stop - p.start) for c, p in zip(cell, patch, strict=True)
-            )
-            total[cell], weights[cell] = moved[inner], 1
-    missing = weights == 0
-    out = np.where(missing, np.nan, total / np.where(missing, 1, weights))
-    return np.clip(out, frame.min(), frame.max())
-
-
-def _move_patch(patch: Float64, shift: Float64, phase: float, fill: str) -> Float64:
-    """Move one patch and deal with what enters at its border."""
-    if not shift.any():
-        return patch
-    moved = _move(fft.fft2(patch), shift, phase)
-    for axis in (0, 1):
-        size = min(math.floor(abs(shift[axis]) + 0.5), patch.shape[axis] - 1)
-        if size:
-            lines = np.moveaxis(moved, axis, 0)
-            entering, beside = (
-                (slice(0, size), size) if shift[axis] > 0 else (slice(-size, None), -size - 1)
-            )
-            values: Float64 | float = np.nan if fill == "nan" else float(patch.min())
-            lines[entering] = lines[beside] if fill == "copy" else values
-    return moved
-
-
-def _ramp(cell: slice, patch: slice) -> Float64:
-    """Return weights that rise to 1 towards the cell."""
-    before, after = cell.start - patch.start, patch.stop - cell.stop
-    left, right = (np.linspace(1 / (n + 1), 1, n) for n in (before, after))
-    return np.concatenate([left, np.ones(cell.stop - cell.start), right[::-1]])
-
-
-def _bicubic(n_old: int, n_new: int) -> Float64:
-    """Return the weights of cubic resizing (a = -1/2), centres aligned and edges mirrored."""
-    scale = n_old / n_new
-    position = (np.arange(n_new) + 0.5) * scale - 0.5
-    matrix = np.zeros((n_new, n_old))
-    for new, at in enumerate(position):
-        taps = math.floor(at) + np.arange(-1, 3)
-        d = np.abs(at - taps)
-        near = 1.5 * d**3 - 2.5 * d**2 + 1
-        far = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
-        weights = np.where(d <= 1, near, np.where(d <= 2, far, 0))
-        period = taps % (2 * n_old)
-        mirrored = np.where(period < n_old, period, 2 * n_old - 1 - period)
-        np.add.at(matrix[new], mirrored, weights / weights.sum())
-    return matrix
-
-
-def _mean(frames: Float32, instead: Float64) -> Float64:
-    """Return the mean of a bin; the old template where no frame has a value."""
-    valid = np.isfinite(frames)
-    count = valid.sum(axis=0)
-    total = np.where(valid, frames, 0).sum(axis=0, dtype=np.float64)
-    return np.where(count > 0, total / np.maximum(count, 1), instead)
+def _apply_all(
+    frames: npt.NDArray[np.generic],
+    shift: npt.NDArray[np.floating],
+    phase: npt.NDArray[np.floating],
+    fine: Patches,
+    settings: NormcorreSettings,
+) -> Float32:
+    out = np.empty(frames.shape, dtype=np.float32)
+    for t, frame in enumerate(frames):
+        one, other = (part[t].astype(np.float64) for part in (shift, phase))
+        out[t] = apply_patches(frame.astype(np.float64), one, other, fine, settings.fill)
+    return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
@@ -63,8 +64,11 @@ class PiecewiseShifts(NamedTuple):
     registered: npt.NDArray[np.bool_]
     """(T,) false for a frame with nothing to compare: constant, or no finite pixel."""
     confident: npt.NDArray[np.bool_]
-    """(T,) false where the rigid shift may be noise; see
-    :func:`~clgkit.registration.settle.settle_shifts`."""
+    """(T,) false where the rigid shift may be noise, or lies at the edge of what was searched;
+    see :func:`~clgkit.registration.settle.settle_shifts`."""
+    at_edge: npt.NDArray[np.bool_]
+    """(T,) true where the rigid shift is the largest allowed: the true one may lie beyond, and
+    this one must not be used."""
 
 
 class PreparedPiecewise(NamedTuple):
@@ -151,6 +155,7 @@ def register_piecewise(
     prepared: PreparedPiecewise,
     *,
     line_offset_px: float = 0.0,
+    device: str = "cpu",
 ) -> PiecewiseShifts:
     """Find the shift of every patch of every frame to a prepared template.
 
@@ -162,6 +167,9 @@ def register_piecewise(
         From :func:`prepare_piecewise`.
     line_offset_px
         From :func:`~clgkit.registration.bidirectional.estimate_line_offset`; undone first.
+    device
+        Anything but "cpu" is a device of torch, such as "cuda".  Shifts are the same to 1e-3
+        px, or a step further where two steps of the rigid shift fit equally well.
 
     Returns
     -------
@@ -172,6 +180,8 @@ def register_piecewise(
     ------
     ValueError
         If the frames do not have the shape of the template.
+    ImportError
+        If a device of torch is named, but torch is not installed.
 
     Notes
     -----
@@ -205,7 +215,12 @@ def register_piecewise(
         patch_residual_px=np.zeros((n, *grid), dtype=np.float32),
         registered=np.zeros(n, dtype=np.bool_),
         confident=np.zeros(n, dtype=np.bool_),
+        at_edge=np.zeros(n, dtype=np.bool_),
     )
+    if device != "cpu":
+        on_device = import_module("clgkit.registration.accelerated_motion")
+        on_device.fill_piecewise(frames, prepared, line_offset_px, out, device)
+        return out
     for t, frame in enumerate(frames):
         if has_structure(frame):
             _register_frame(frame, prepared, line_offset_px, out, t)
@@ -224,13 +239,14 @@ def _register_frame(
     if math.isnan(found.peak):
         return
     out.rigid[t], out.peak[t], out.second_peak[t] = found.shift_px, found.peak, found.second_peak
-    out.registered[t], out.confident[t] = True, found.confident
+    out.registered[t], out.confident[t], out.at_edge[t] = True, found.confident, found.at_edge
+    gain = found.gain
     if valid is not None:
-        filtered = _bridge(filtered, valid, prepared.rigid.image, found.shift_px)
+        still = np.float32(gain) * prepared.rigid.image
+        filtered = _bridge(filtered, valid, still, found.shift_px)
     limit = prepared.max_deviation_px
     deviation = search_patches(filtered, prepared.patches, found.shift_px) - found.shift_px
     deviation = np.clip(deviation, -limit, limit)
-    gain = 1.0
     for _ in range(NEWTON_STEPS):
         sampling = _sampling(found.shift_px + deviation, prepared)
         fit = fit_patches(filtered, prepared.patches, sampling, gain)

@@ -27,7 +27,8 @@ def correlation_to_template(
     Returns
     -------
     (T,) float32
-        Pearson correlation; NaN where a side is constant over the common pixels.
+        Pearson correlation; NaN where a side is constant over the common pixels, but for what
+        rounding in the dtype of the frames makes of it.
 
     Raises
     ------
@@ -40,9 +41,10 @@ def correlation_to_template(
             "expected (T, Y, X) and (Y, X)."
         )
     reference = np.ascontiguousarray(template, dtype=np.float64)
+    least = _least_contrast(frames.dtype)
     out = np.empty(len(frames), dtype=np.float32)
     for t, frame in enumerate(frames):
-        out[t] = _pearson(np.ascontiguousarray(frame, dtype=np.float64), reference)
+        out[t] = _pearson(np.ascontiguousarray(frame, dtype=np.float64), reference, least)
     return out
 
 
@@ -97,12 +99,20 @@ def neighbour_correlation(image: npt.NDArray[np.generic]) -> float:
     planes = np.asarray(image, dtype=np.float64).reshape(-1, *image.shape[-2:])
     first = np.concatenate([planes[:, :-1].ravel(), planes[:, :, :-1].ravel()])
     second = np.concatenate([planes[:, 1:].ravel(), planes[:, :, 1:].ravel()])
-    value = _pearson(first[np.newaxis], second[np.newaxis])
+    least = _least_contrast(image.dtype)
+    value = _pearson(first[np.newaxis], second[np.newaxis], least)
     return float(value) if np.isfinite(value) else 0.0
 
 
+def _least_contrast(dtype: np.dtype[np.generic]) -> float:
+    """Return the spread, relative to the mean, that interpolating a constant leaves."""
+    if dtype.kind != "f" or dtype.itemsize >= 8:
+        return 1e-12
+    return 4 * float(np.finfo(np.dtype(dtype.str)).eps)
+
+
 @numba.njit(cache=True, nogil=True)
-def _pearson(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+def _pearson(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], least: float) -> float:
     ny, nx = a.shape
     n, mean_a, mean_b = 0, 0.0, 0.0
     for y in range(ny):
@@ -122,7 +132,6 @@ def _pearson(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
                 aa += da * da
                 bb += db * db
                 ab += da * db
-    tiny = 1e-24 * n  # relative to the mean: rounding of a constant image
-    if aa <= tiny * mean_a * mean_a or bb <= tiny * mean_b * mean_b:
+    if aa <= n * (least * mean_a) ** 2 or bb <= n * (1e-12 * mean_b) ** 2:
         return np.nan
     return float(ab / np.sqrt(aa * bb))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,15 @@ CLEAR_SIGMAS = 3.0
 """A maximum of the correlation is clear if it exceeds the next by so many times the scatter."""
 
 
+class Shifts(NamedTuple):
+    """Shifts of frames and how well each frame then fits."""
+
+    shift_px: Float32
+    """(T, 2) displacement (y, x) to apply, pixels."""
+    peak: Float32
+    """(T,) normalised correlation at that shift, in [-1, 1]; NaN for an all-zero frame."""
+
+
 class RigidShifts(NamedTuple):
     """One shift per frame."""
 
@@ -38,8 +48,11 @@ class RigidShifts(NamedTuple):
     second_peak: Float32
     """(T,) the largest correlation at least 4 px away; 0 as above."""
     confident: npt.NDArray[np.bool_]
-    """(T,) false where the shift may be noise; see
+    """(T,) false where the shift may be noise, or lies at the edge of what was searched; see
     :func:`~clgkit.registration.settle.settle_shifts`."""
+    at_edge: npt.NDArray[np.bool_]
+    """(T,) true where the shift is the largest allowed: the true one may lie beyond, and this
+    one must not be used."""
 
 
 class RigidTemplate(NamedTuple):
@@ -59,6 +72,9 @@ class RigidMatch(NamedTuple):
     peak: float
     second_peak: float
     confident: bool
+    at_edge: bool
+    gain: float
+    """Brightness of the filtered frame in units of the filtered template."""
 
 
 def prepare_rigid(
@@ -117,7 +133,11 @@ def prepare_rigid(
 
 
 def register_rigid(
-    frames: npt.NDArray[np.generic], template: RigidTemplate, *, line_offset_px: float = 0.0
+    frames: npt.NDArray[np.generic],
+    template: RigidTemplate,
+    *,
+    line_offset_px: float = 0.0,
+    device: str = "cpu",
 ) -> RigidShifts:
     """Find the shift of every frame to a prepared template.
 
@@ -129,6 +149,9 @@ def register_rigid(
         From :func:`prepare_rigid`.
     line_offset_px
         From :func:`~clgkit.registration.bidirectional.estimate_line_offset`; undone first.
+    device
+        Anything but "cpu" is a device of torch, such as "cuda".  Shifts are the same to 1e-3
+        px, or a step further where two steps of the rigid shift fit equally well.
 
     Returns
     -------
@@ -139,6 +162,8 @@ def register_rigid(
     ------
     ValueError
         If the frames do not have the shape of the template.
+    ImportError
+        If a device of torch is named, but torch is not installed.
     """
     shape = template.image.shape
     if frames.ndim != 3 or frames.shape[1:] != shape:
@@ -148,15 +173,20 @@ def register_rigid(
     n_frames = len(frames)
     shift_px = np.zeros((n_frames, 2), dtype=np.float32)
     peak, second_peak = np.zeros((2, n_frames), dtype=np.float32)
-    registered, confident = np.zeros((2, n_frames), dtype=np.bool_)
+    registered, confident, at_edge = np.zeros((3, n_frames), dtype=np.bool_)
+    out = RigidShifts(shift_px, peak, registered, second_peak, confident, at_edge)
+    if device != "cpu":
+        on_device = import_module("clgkit.registration.accelerated_motion")
+        on_device.fill_rigid(frames, template, line_offset_px, out, device)
+        return out
     for t, frame in enumerate(frames):
         if has_structure(frame):
             filtered, valid = filter_frame(frame, template, line_offset_px=line_offset_px)
             found = register_filtered(filtered, template, valid=valid)
             if not math.isnan(found.peak):
-                shift_px[t], peak[t], second_peak[t], confident[t] = found
+                shift_px[t], peak[t], second_peak[t], confident[t], at_edge[t], _ = found
                 registered[t] = True
-    return RigidShifts(shift_px, peak, registered, second_peak, confident)
+    return out
 
 
 def filter_frame(
@@ -207,12 +237,19 @@ def register_filtered(
     -----
     The correlation of noise with a template has many maxima of about the same height.  The
     shift is confident if its maximum exceeds the next one, 4 px or more away, by three times
-    the scatter of the correlation there.  A window without room for a second maximum is
-    trusted.
+    the scatter of the correlation there, and does not lie at the edge of the window: beyond it
+    the correlation may rise further.  A window without room for a second maximum is trusted.
     """
     match = correlate(filtered, template.correlator, valid=valid)
     clear = match.peak - match.second_peak > CLEAR_SIGMAS * match.background
-    return RigidMatch(match.shift_px, match.peak, match.second_peak, bool(clear))
+    return RigidMatch(
+        match.shift_px,
+        match.peak,
+        match.second_peak,
+        confident=bool(clear) and not match.at_edge,
+        at_edge=match.at_edge,
+        gain=match.gain,
+    )
 
 
 def estimate_rigid(
@@ -255,6 +292,46 @@ def estimate_rigid(
     """
     prepared = prepare_rigid(template, max_shift_px=max_shift_px, upsampling=upsampling)
     return register_rigid(frames, prepared)
+
+
+def estimate_shifts(
+    frames: Float32, template: Float32, *, max_shift_px: float = 15, upsampling: int = 50
+) -> Shifts:
+    """Find the shift that lays each filtered frame on the filtered template.
+
+    Parameters
+    ----------
+    frames : (T, Y, X) float32
+        Filtered and finite; their own mean should be near zero.
+    template : (Y, X) float32
+        Filtered alike.
+    max_shift_px
+        Larger displacements are not looked for, per axis.
+    upsampling
+        Shifts are multiples of ``1 / upsampling`` px.
+
+    Returns
+    -------
+    Shifts
+        ``shift_px`` (T, 2) float32 and ``peak`` (T,) float32.
+
+    Raises
+    ------
+    ValueError
+        If frames and template differ in shape.
+    """
+    if frames.ndim != 3 or frames.shape[1:] != template.shape:
+        raise ValueError(
+            f"frames {frames.shape} do not fit the template {template.shape}: "
+            "expected (T, Y, X) and (Y, X)."
+        )
+    correlator = prepare_correlator(template, max_shift_px=max_shift_px, upsampling=upsampling)
+    shift_px = np.zeros((len(frames), 2), dtype=np.float32)
+    peak = np.zeros(len(frames), dtype=np.float32)
+    for t, frame in enumerate(frames):
+        match = correlate(frame, correlator)
+        shift_px[t], peak[t] = match.shift_px, match.peak
+    return Shifts(shift_px, peak)
 
 
 def has_structure(image: npt.NDArray[np.generic]) -> bool:

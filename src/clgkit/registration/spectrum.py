@@ -33,15 +33,6 @@ RIVAL_PX = 4.0
 """A second maximum lies at least this far from the first, along one axis or the other."""
 
 
-class Shifts(NamedTuple):
-    """Shifts of frames and how well each frame then fits."""
-
-    shift_px: Float32
-    """(T, 2) displacement (y, x) to apply, pixels."""
-    peak: Float32
-    """(T,) normalised correlation at that shift, in [-1, 1]; NaN for an all-zero frame."""
-
-
 class Refinement(NamedTuple):
     """A small grid about a centre, in steps of ``1 / upsampling`` px."""
 
@@ -61,6 +52,10 @@ class Match(NamedTuple):
     """The largest one at least `RIVAL_PX` away; -1 if the window holds none."""
     background: float
     """Standard deviation of the normalised correlation at least `RIVAL_PX` away."""
+    gain: float
+    """Brightness of the image in units of the template: the least-squares factor at the shift."""
+    at_edge: bool
+    """Whether the shift lies on the rim of the window, so that a better one may lie beyond."""
 
 
 class Search(NamedTuple):
@@ -269,7 +264,7 @@ def correlate(
     energy = _energy(frame, correlator.weight)
     norm = math.sqrt(energy * correlator.energy)
     if norm == 0:
-        return Match(np.zeros(2), math.nan, math.nan, math.nan)
+        return Match(np.zeros(2), math.nan, math.nan, math.nan, math.nan, at_edge=False)
     search = correlator.search
     cross = np.conjugate(_transform(frame, search.band))
     cross *= correlator.spectrum
@@ -288,46 +283,14 @@ def correlate(
         steps, _ = _climb(cross[np.newaxis], steps, search)
         shift_px = steps / search.upsampling
     second, background = _rival(values[0] / norm, search)
-    return Match(shift_px[0], max(-1.0, min(1.0, peak / norm)), second, background)
-
-
-def estimate_shifts(
-    frames: Float32, template: Float32, *, max_shift_px: float = 15, upsampling: int = 50
-) -> Shifts:
-    """Find the shift that lays each filtered frame on the filtered template.
-
-    Parameters
-    ----------
-    frames : (T, Y, X) float32
-        Filtered and finite; their own mean should be near zero.
-    template : (Y, X) float32
-        Filtered alike.
-    max_shift_px
-        Larger displacements are not looked for, per axis.
-    upsampling
-        Shifts are multiples of ``1 / upsampling`` px.
-
-    Returns
-    -------
-    Shifts
-        ``shift_px`` (T, 2) float32 and ``peak`` (T,) float32.
-
-    Raises
-    ------
-    ValueError
-        If frames and template differ in shape.
-    """
-    if frames.ndim != 3 or frames.shape[1:] != template.shape:
-        raise ValueError(
-            f"frames {frames.shape} do not fit the template {template.shape}: "
-            "expected (T, Y, X) and (Y, X)."
-        )
-    correlator = prepare_correlator(template, max_shift_px=max_shift_px, upsampling=upsampling)
-    shift_px = np.zeros((len(frames), 2), dtype=np.float32)
-    peak = np.zeros(len(frames), dtype=np.float32)
-    for t, frame in enumerate(frames):
-        shift_px[t], peak[t], _, _ = correlate(frame, correlator)
-    return Shifts(shift_px, peak)
+    return Match(
+        shift_px[0],
+        max(-1.0, min(1.0, peak / norm)),
+        second,
+        background,
+        gain=peak / correlator.energy,
+        at_edge=_on_rim(shift_px[0], search),
+    )
 
 
 def _half_pixel_values(cross: Complex64, search: Search) -> Float32:
@@ -356,6 +319,17 @@ def _rival(values: Float32, search: Search) -> tuple[float, float]:
     )
     others = values[away]
     return (float(others.max()), float(others.std())) if others.size else (-1.0, 0.0)
+
+
+def _on_rim(shift_px: Float64, search: Search) -> bool:
+    """Tell whether a shift lies within a step of its limit, along an axis that is searched."""
+    step = 1 / search.upsampling
+    return any(
+        len(grid) > 1 and abs(shift) > limit - step
+        for shift, limit, grid in zip(
+            shift_px, search.limit_px, (search.rows_px, search.columns_px), strict=True
+        )
+    )
 
 
 def _plan_refinements(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -15,6 +18,8 @@ from clgkit.registration.warp import shift_frames
 
 Float32 = npt.NDArray[np.float32]
 FILL_SIGMA_PX = 8.0
+LEAST_LINE_PX = 16
+"""Shorter lines of bad pixels are not told from fine structure of the sample."""
 
 
 def choose_frames(n_frames: int, *, n: int = 200) -> npt.NDArray[np.int64]:
@@ -71,7 +76,8 @@ def make_template(
     -------
     (Y, X) float32
         Always finite.  Pixels no shifted frame covers come from the median of the frames,
-        pixels never finite from their surroundings.
+        pixels never finite from their surroundings.  It lies in the middle of the motion: the
+        median of the shifts of its frames is 0, so that both directions have the same reach.
 
     Raises
     ------
@@ -107,9 +113,126 @@ def make_template(
             break
         shifts = estimate_rigid(sample, template, max_shift_px=max_shift_px)
         settled = settle_shifts(shifts.shift_px, shifts.confident)
+        centered = settled - np.median(settled, axis=0).astype(np.float32)
         kept = _fits(shifts.peak)
-        template = _mean_shifted(sample[kept], settled[kept], median)
+        template = _mean_shifted(sample[kept], centered[kept], median)
     return template
+
+
+def plan_bins(n_frames: int, *, bin_frames: int = 200) -> list[slice]:
+    """Cut a movie into consecutive bins that see one and the same running template.
+
+    Parameters
+    ----------
+    n_frames
+        Length of the movie.
+    bin_frames
+        Frames of a bin; one more as long as a single frame would be left over.
+
+    Returns
+    -------
+    list of slice
+        The last bin may be shorter.
+
+    Raises
+    ------
+    ValueError
+        If one of the numbers is below 1.
+    """
+    if n_frames < 1 or bin_frames < 1:
+        raise ValueError(
+            f"cannot cut {n_frames} frames into bins of {bin_frames}; both must be at least 1."
+        )
+    while n_frames > 1 and n_frames % bin_frames == 1:
+        bin_frames += 1
+    starts = range(0, n_frames, bin_frames)
+    return [slice(start, min(start + bin_frames, n_frames)) for start in starts]
+
+
+class RunningTemplate:
+    """A template that follows a movie: the median over the means of its latest bins.
+
+    Register the frames of one bin (:func:`plan_bins`) to `image`, :meth:`add` them as they were
+    corrected, in as many blocks as you like, and :meth:`finish_bin`.  The numbers depend on
+    where bins end, not on the blocks; frames must come in order.
+
+    Parameters
+    ----------
+    first : (Y, X)
+        The template of the first bin, from :func:`make_template`; NaN where it has no value.
+    bins : (n, Y, X)
+        Means of bins that are done (:attr:`bins` of another), to go on from there.
+    buffer_bins
+        So many of the latest bins make the median.
+    keep_first
+        Whether the first template stays beside them for ever.  It does not in NoRMCorre (section
+        2 of Pnevmatikakis and Giovannucci, J Neurosci Methods 291:83, 2017), where a template
+        that was given is forgotten after the first bin.
+
+    Raises
+    ------
+    ValueError
+        If `first` is not (Y, X), the bins have another shape, or `buffer_bins` is below 1.
+    """
+
+    def __init__(
+        self,
+        first: npt.NDArray[np.generic],
+        *,
+        bins: Iterable[npt.NDArray[np.generic]] = (),
+        buffer_bins: int = 50,
+        keep_first: bool = True,
+    ) -> None:
+        means = [np.array(mean, dtype=np.float32) for mean in bins]
+        if first.ndim != 2 or any(mean.shape != first.shape for mean in means):
+            raise ValueError(
+                f"found a template {first.shape} and means of bins "
+                f"{[mean.shape for mean in means]}; expected (Y, X), the same for all."
+            )
+        if buffer_bins < 1:
+            raise ValueError(f"buffer_bins must be at least 1, found {buffer_bins}.")
+        self._first = np.array(first, dtype=np.float32)
+        self._kept = [self._first] if keep_first else []
+        self._means = deque(means, maxlen=buffer_bins)
+        self._total = np.zeros(first.shape)
+        self._count = np.zeros(first.shape, dtype=np.int64)
+        self.image: Float32 = self._median() if means else self._first
+        """(Y, X) float32, what frames are to be laid on now."""
+
+    @property
+    def bins(self) -> Float32:
+        """(n, Y, X) float32 means of the latest bins, the oldest first: all there is to store."""
+        return np.array(self._means, dtype=np.float32).reshape(-1, *self._first.shape)
+
+    def add(self, corrected: npt.NDArray[np.generic]) -> None:
+        """Count corrected frames, (n, Y, X), in the bin; pixels that are not finite do not."""
+        if corrected.shape[1:] != self._first.shape:
+            raise ValueError(
+                f"frames {corrected.shape} do not fit the template {self._first.shape}: "
+                "expected (T, Y, X) and (Y, X)."
+            )
+        for frame in corrected:
+            finite = np.isfinite(frame)
+            np.add(self._total, frame, out=self._total, where=finite)
+            self._count += finite
+
+    def finish_bin(self) -> Float32:
+        """End the bin and return the next template, (Y, X) float32.
+
+        Pixels that no frame of the bin showed count as the template had them; a bin that
+        showed none at all changes nothing.
+        """
+        if self._count.any():
+            mean = (self._total / np.maximum(self._count, 1)).astype(np.float32)
+            self._means.append(np.where(self._count > 0, mean, self.image))
+            self.image = self._median()
+        self._total[:] = 0
+        self._count[:] = 0
+        return self.image
+
+    def _median(self) -> Float32:
+        means = [*self._kept, *self._means]
+        return np.stack([_median(np.stack(row)) for row in zip(*means, strict=True)])
 
 
 def find_bad_pixels(
@@ -123,7 +246,8 @@ def find_bad_pixels(
         A sample of the movie as recorded, any real dtype.
     sigmas
         By how many robust standard deviations the temporal median of a pixel must lie above
-        all but one of the eight pixels around it, or below.
+        all but one of the eight pixels around it, or below.  Pixels of a line, such as a hot
+        column, need only lie above both neighbours beside it, or below.
 
     Returns
     -------
@@ -138,7 +262,9 @@ def find_bad_pixels(
     Notes
     -----
     The structure of a sample is blurred over several pixels; one or two that stand out alone
-    are the detector's.  The scale is that of all differences to the median of the neighbours.
+    are the detector's, and so are lines along a row or column, one pixel wide and at least 16
+    long.  The scale is that of all differences to the median of the neighbours.  Larger
+    patches of bad pixels are not told from a sample.
     """
     if frames.ndim != 3 or not len(frames):
         raise ValueError(f"expected frames (T, Y, X), found an array of shape {frames.shape}.")
@@ -153,8 +279,27 @@ def find_bad_pixels(
         ndimage.rank_filter(image, rank, footprint=around, mode="mirror") for rank in (1, 4, -2)
     )
     scale = 1.4826 * float(np.median(np.abs(image - middle)))
-    excess = np.maximum(image - high, low - image)
-    return np.asarray(missing | (excess > sigmas * scale) & (scale > 0))
+    limit = sigmas * scale if scale > 0 else np.inf
+    found = missing | (image - high > limit) | (low - image > limit)
+    for axis in (0, 1):
+        found |= _stands_out_in_lines(image, limit, axis)
+    return np.asarray(found, dtype=np.bool_)
+
+
+def _stands_out_in_lines(image: Float32, limit: float, axis: int) -> npt.NDArray[np.bool_]:
+    """Tell which pixels lie in lines along an axis, brighter or darker than both sides."""
+    beside = np.zeros((3, 3), dtype=np.bool_)
+    run = np.ones((LEAST_LINE_PX, 1), dtype=np.bool_)
+    beside[1, ::2] = True
+    if axis == 1:
+        beside, run = beside.T, run.T
+    low, high = (
+        ndimage.rank_filter(image, rank, footprint=beside, mode="mirror") for rank in (0, -1)
+    )
+    lines = np.zeros(image.shape, dtype=np.bool_)
+    for stands_out in (image - high > limit, low - image > limit):
+        lines |= ndimage.binary_opening(stands_out, run)
+    return lines
 
 
 def _fits(peak: Float32) -> npt.NDArray[np.bool_]:

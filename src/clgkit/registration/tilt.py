@@ -301,7 +301,7 @@ def _climb(
 
 def _coarse(energies: Float64, finder: Finder, max_span: float) -> Float64:
     """Return position and spans that explain most, block by block, on a grid."""
-    fine = _between_slices(energies)
+    fine = between_slices(energies)
     rows_per_slice = (len(fine) - 1) / max(len(energies) - 1, 1)
     place = finder.blocks.center / (np.array(finder.shape) - 1) - 0.5
     steps = math.floor(max_span / SPAN_STEP)
@@ -311,13 +311,13 @@ def _coarse(energies: Float64, finder: Finder, max_span: float) -> Float64:
     best, found = -1.0, np.zeros(3)
     for span_y in tried[0]:
         for span_x in tried[1]:
-            value, row = _best_depth(fine, place @ [span_y, span_x] * rows_per_slice)
+            value, row = best_depth(fine, place @ [span_y, span_x] * rows_per_slice)
             if value > best:
                 best, found = value, np.array([row / max(rows_per_slice, 1.0), span_y, span_x])
     return found
 
 
-def _between_slices(energies: Float64) -> Float64:
+def between_slices(energies: Float64) -> Float64:
     """Return the energies (Z', B) in steps of a quarter slice, by a cubic spline.
 
     Smoothed by (1, 2, 1) along z before: where plane and slice share a depth to the voxel the
@@ -330,7 +330,7 @@ def _between_slices(energies: Float64) -> Float64:
     return np.asarray(interpolate.CubicSpline(np.arange(len(energies)), even)(steps))
 
 
-def _best_depth(energies: Float64, ahead: Float64) -> tuple[float, float]:
+def best_depth(energies: Float64, ahead: Float64) -> tuple[float, float]:
     """Return the largest energy of blocks `ahead` of a common depth, and that depth, in rows."""
     last = len(energies) - 1
     where = np.clip(np.arange(last + 1)[:, np.newaxis] + ahead, 0, last)
