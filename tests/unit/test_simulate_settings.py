@@ -128,7 +128,7 @@ def test_these_may_be_zero_but_not_below(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["n_neurons", "nucleus_photons", "attenuation_um", "n_planes", "n_frames", "rate_hz",
-     "photons", "gain", "cytosol_um", "n_modules", "rise_s"],
+     "photons", "nuclear_photons", "gain", "cytosol_um", "n_modules", "rise_s"],
 )  # fmt: skip
 def test_these_must_be_above_zero(name: str) -> None:
     kind = type(getattr(preset("tiny"), name))

@@ -68,27 +68,13 @@ def command(folder: Path, name: str, seed: int, **given: Any) -> None:
 def write_settings(folder: Path, fish: FishSettings) -> None:
     """Write run.toml for the fish, unless it says this already."""
     from clgkit import fsio
-    from clgkit.cli.fishfiles import FUNCTION, STRUCTURE
+    from clgkit.cli.fishfiles import is_written, run_values
     from clgkit.pipeline import settings
+    from clgkit.stages import STAGES
 
-    planes = max(1, fish.n_planes - 1)
-    pitch = sum(fish.gaps_px[i % len(fish.gaps_px)] for i in range(planes)) / planes
-    z, y, x = fish.voxel_um
-    values: dict[str, dict[str, Any]] = {
-        "structure": {"path": STRUCTURE.as_posix()},
-        "function": {
-            "path": FUNCTION.as_posix(),
-            "rate_hz": fish.rate_hz,
-            "voxel_um": (pitch * z, 2 * y, 2 * x),
-        },
-        "segment_nuclei": {
-            "diameter_um": fish.nucleus_diameter_um,
-            "elongation": fish.axial_stretch,
-        },
-        "align_planes": {"nucleus_um": fish.nucleus_diameter_um},
-        "dismantle": {"relative_to": "lcc"},
-    }
-    text = settings.as_toml(settings.parse(values, "the settings of the demo"))
+    values = run_values(fish, nuclear=is_written(folder, fish, nuclear=True))
+    optional = {name for name, stage in STAGES.items() if stage.optional}
+    text = settings.as_toml(settings.parse(values, "the settings of the demo"), optional)
     path = folder / settings.FILE
     if not path.is_file() or path.read_text() != text:
         fsio.write_text(path, text)

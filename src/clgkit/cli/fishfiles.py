@@ -4,6 +4,7 @@
 
     raw/structure.tif        structural stack (z, y, x)
     raw/function/z_01.tif …  one movie (time, y, x) per functional plane
+    raw/nuclear/z_01.tif …   their nuclear channel, if it is asked for
     truth/labels.tif         nuclei, uint32
     truth/planes.txt         plane map
     truth/truth.npz          traces, spikes, shifts, modules, …
@@ -13,10 +14,9 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from clgkit import fsio, io
+from clgkit.cli.npz import write_npz
 from clgkit.simulate import Fish, FishSettings
+from clgkit.simulate.settings import plane_gaps
 
 if TYPE_CHECKING:
     from clgkit.workspace import Progress
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 RECEIPT = "simulation.json"
 STRUCTURE = Path("raw/structure.tif")
 FUNCTION = Path("raw/function")
+NUCLEAR = Path("raw/nuclear")
 LABELS = Path("truth/labels.tif")
 PLANES = Path("truth/planes.txt")
 TRUTH = Path("truth/truth.npz")
@@ -73,24 +76,35 @@ class Blocks:
         return found
 
 
-def write_fish(folder: Path, settings: FishSettings, progress: Progress) -> bool:
+def write_fish(
+    folder: Path, settings: FishSettings, progress: Progress, *, nuclear: bool = False
+) -> bool:
     """Write a fish below `folder`, unless exactly this fish lies there already.
+
+    Parameters
+    ----------
+    folder, settings
+        Where, and which.
+    progress
+        Told of every file.
+    nuclear
+        Also write the nuclear channel of the movies.
 
     Returns
     -------
     bool
         Whether anything was written.
     """
-    if is_written(folder, settings):
+    if is_written(folder, settings, nuclear=nuclear):
         return False
     fsio.remove(folder / RECEIPT)
-    for part in (FUNCTION, TRUTH.parent):
+    for part in (FUNCTION, TRUTH.parent, *([NUCLEAR] if nuclear else [])):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for name in ("raw", "truth"):
         for leftover in [*(folder / name).rglob(f"{fsio.TEMPORARY}*")]:
             fsio.remove(leftover)
     fish = Fish(settings)
-    steps = list(_steps(folder, fish))
+    steps = list(_steps(folder, fish, nuclear=nuclear))
     progress("simulate", 0, len(steps))
     for number, step in enumerate(steps, 1):
         step()
@@ -98,18 +112,20 @@ def write_fish(folder: Path, settings: FishSettings, progress: Progress) -> bool
     files = {
         path.relative_to(folder).as_posix(): [path.stat().st_size, fsio.crc32_of(path)]
         for path in sorted([*folder.glob("raw/**/*"), *folder.glob("truth/*")])
-        if path.is_file()
+        if path.is_file() and (nuclear or path.parent != folder / NUCLEAR)
     }
     fsio.write_json(folder / RECEIPT, {"settings": _plain(settings), "files": files})
     return True
 
 
-def is_written(folder: Path, settings: FishSettings) -> bool:
-    """Tell whether exactly this fish lies below `folder`, whole."""
+def is_written(folder: Path, settings: FishSettings, *, nuclear: bool = False) -> bool:
+    """Tell whether exactly this fish lies below `folder`, whole, and with what is asked for."""
     try:
         receipt = json.loads((folder / RECEIPT).read_text())
         files = dict(receipt["files"])
         if receipt["settings"] != _plain(settings):
+            return False
+        if nuclear and not any(Path(name).parent == NUCLEAR for name in files):
             return False
     except (OSError, ValueError, TypeError, KeyError):
         return False
@@ -121,7 +137,30 @@ def _plain(settings: FishSettings) -> Any:
     return json.loads(json.dumps(asdict(settings)))
 
 
-def _steps(folder: Path, fish: Fish) -> Iterator[Callable[[], None]]:
+def run_values(settings: FishSettings, *, nuclear: bool = False) -> dict[str, dict[str, Any]]:
+    """Return what the settings file of a run on a fish says besides the defaults."""
+    gaps = plane_gaps(settings) or settings.gaps_px[:1]
+    z, y, x = settings.voxel_um
+    values: dict[str, dict[str, Any]] = {
+        "structure": {"path": STRUCTURE.as_posix()},
+        "function": {
+            "path": FUNCTION.as_posix(),
+            "rate_hz": settings.rate_hz,
+            "voxel_um": (sum(gaps) / len(gaps) * z, 2 * y, 2 * x),
+        },
+        "segment_nuclei": {
+            "diameter_um": settings.nucleus_diameter_um,
+            "elongation": settings.axial_stretch,
+        },
+        "align_planes": {"nucleus_um": settings.nucleus_diameter_um},
+        "dismantle": {"relative_to": "lcc"},
+    }
+    if nuclear:
+        values["nuclear"] = {"path": NUCLEAR.as_posix()}
+    return values
+
+
+def _steps(folder: Path, fish: Fish, *, nuclear: bool) -> Iterator[Callable[[], None]]:
     settings = fish.settings
     stack = settings.shape_px
     voxel = settings.voxel_um
@@ -135,20 +174,25 @@ def _steps(folder: Path, fish: Fish) -> Iterator[Callable[[], None]]:
         folder / LABELS, Blocks(fish.labels_block, stack, np.uint32, SLICES), axes="zyx",
         voxel_um=voxel, compression="zlib",
     )  # fmt: skip
-    for plane in range(settings.n_planes):
-        yield _plane_writer(folder, fish, plane)
+    channels = [(FUNCTION, fish.movie_block)] + [(NUCLEAR, fish.nuclear_block)] * nuclear
+    for part, make in channels:
+        for plane in range(settings.n_planes):
+            path = folder / part / f"z_{plane + 1:02d}.tif"
+            yield _plane_writer(path, partial(make, plane), fish)
     yield lambda: _write_truth(folder, fish)
 
 
-def _plane_writer(folder: Path, fish: Fish, plane: int) -> Callable[[], None]:
+def _plane_writer(
+    path: Path, make: Callable[[int, int], npt.NDArray[Any]], fish: Fish
+) -> Callable[[], None]:
     settings = fish.settings
     shape = (settings.n_frames, *settings.plane_shape_px)
     _, step_y, step_x = settings.voxel_um
 
     def write() -> None:
         io.write_tiff(
-            folder / FUNCTION / f"z_{plane + 1:02d}.tif",
-            Blocks(lambda t0, t1: fish.movie_block(plane, t0, t1), shape, np.uint16, FRAMES),
+            path,
+            Blocks(make, shape, np.uint16, FRAMES),
             axes="tyx",
             voxel_um=(plane_pitch_um(fish), 2 * step_y, 2 * step_x),
             rate_hz=settings.rate_hz,
@@ -168,32 +212,18 @@ def _write_truth(folder: Path, fish: Fish) -> None:
     planes = np.arange(fish.settings.n_planes)
     io.write_planemap(folder / PLANES, io.PlaneMap(planes, fish.slice_of_plane))
     cut = fish.cut_table()
-    fsio.publish(
+    write_npz(
         folder / TRUTH,
-        lambda path: _save_npz(
-            path,
-            ids=fish.ids,
-            centers_um=fish.centers_um,
-            module=fish.module,
-            spikes=fish.spikes,
-            calcium=fish.calcium,
-            fluorescence=fish.fluorescence,
-            slice_of_plane=fish.slice_of_plane,
-            shifts_px=fish.shifts_px,
-            plane_offset_px=fish.plane_offset_px,
-            cut_nucleus=cut.nucleus,
-            cut_plane=cut.plane,
-            cut_area_px=cut.area_px,
-        ),
-        lambda path: np.load(path, allow_pickle=False).close(),
+        ids=fish.ids,
+        centers_um=fish.centers_um,
+        module=fish.module,
+        spikes=fish.spikes,
+        calcium=fish.calcium,
+        fluorescence=fish.fluorescence,
+        slice_of_plane=fish.slice_of_plane,
+        shifts_px=fish.shifts_px,
+        plane_offset_px=fish.plane_offset_px,
+        cut_nucleus=cut.nucleus,
+        cut_plane=cut.plane,
+        cut_area_px=cut.area_px,
     )
-
-
-def _save_npz(temporary: Path, **arrays: npt.NDArray[Any]) -> None:
-    """Write arrays as numpy's savez_compressed does, without the time of writing."""
-    with zipfile.ZipFile(temporary, "w") as archive:
-        for name, values in arrays.items():
-            buffer = BytesIO()
-            np.save(buffer, values, allow_pickle=False)
-            member = zipfile.ZipInfo(f"{name}.npy")  # its date is 1980
-            archive.writestr(member, buffer.getvalue(), zipfile.ZIP_DEFLATED)

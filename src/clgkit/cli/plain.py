@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from clgkit.workspace import Workspace
 
 FILES = click.Path(path_type=Path)
+MOTION = ("apply_motion",)
 TABLES = ("merge_planes", "compute_dff", "denoise_traces")
 NETWORKS = ("build_network", "measure_network", "dismantle")
 
 
 def command(stage: str) -> click.Command:
     """Return the command of a stage."""
-    family = "networks" if stage in NETWORKS else "tables" if stage in TABLES else "images"
+    families = {"networks": NETWORKS, "tables": TABLES, "motion": MOTION}
+    family = next((name for name, stages in families.items() if stage in stages), "images")
     module = importlib.import_module(f"clgkit.cli.plain_{family}")
     made: click.Command = getattr(module, stage)
     return made

@@ -10,10 +10,11 @@ import click
 import numpy as np
 
 from clgkit import fsio, io
+from clgkit.cli import shiftfile
 from clgkit.cli.init import Spacing
 from clgkit.cli.plain import FILES, stage_command
 from clgkit.data import rate_hz, voxel_um
-from clgkit.errors import DataError
+from clgkit.errors import DataError, SettingsError
 from clgkit.workspace import failed_planes
 
 if TYPE_CHECKING:
@@ -122,10 +123,82 @@ def report_lost(array: xr.DataArray) -> None:
 
 
 @stage_command(
+    "deconvolve",
+    """
+clg deconvolve in.tif out.tif --offset 100
+clg deconvolve stack.tif sharp.tif --axes zyx --voxel-um 1,0.4,0.4
+    --method richardson_lucy --psf two-photon --na 0.8 --wavelength-nm 930
+clg deconvolve stack.tif sharp.tif --axes zyx --voxel-um 1,0.4,0.4
+    --compat published --psf measured --psf-file bead.tif --psf-axes zyx
+""",
+)
+@click.argument("structure", type=FILES)
+@click.argument("output", type=FILES)
+@click.option("--denoised", type=FILES, help="Write the stack before sharpening to this file.")
+@click.option("--psf-file", type=FILES, help="Image of one bead, for --psf measured.")
+@image_options()
+@image_options("psf")
+def deconvolve(
+    structure: Path,
+    output: Path,
+    *,
+    denoised: Path | None,
+    psf_file: Path | None,
+    params: Any,
+    workspace: Workspace,
+    **given: Any,
+) -> None:
+    """Take noise, and if asked for blur, out of the stack STRUCTURE and write it to OUTPUT.
+
+    Of a 3-D bead image the slice in focus is used, its background subtracted.  It is resampled
+    to the pixels of the stack if both voxel sizes are known, and taken as it is if not.
+    """
+    from clgkit.stages.deconvolve import deconvolve as stage
+
+    check_endings(output, denoised)
+    # Only these take a size from the voxels, and then it must be known.
+    needed = params.sharpens and params.psf != "measured"
+    stack = volume_of(structure, given, needed=needed)
+    if psf_file is not None:
+        params = _with_kernel(params, psf_file, structure, given)
+    made = stage(stack, params=params, workspace=workspace)
+    write_image(output, made.deconvolved)
+    if denoised is not None:
+        write_image(denoised, made.deconvolved if made.denoised is None else made.denoised)
+    click.echo(f"Wrote {output}.")
+
+
+def _with_kernel(params: Any, path: Path, structure: Path, given: dict[str, Any]) -> Any:
+    """Return the settings with the point spread function of an image."""
+    from clgkit.deconvolution import psf_from_image
+
+    if params.psf != "measured":
+        raise SettingsError(
+            f'--psf-file is used with --psf measured only, and psf is "{params.psf}" here.'
+        )
+    bead = open_image(path, given, "psf_")
+    ours = _pixel_um(open_image(structure, given), given["voxel"])
+    theirs = _pixel_um(bead, given["psf_voxel"])
+    step = (ours[0] / theirs[0], ours[1] / theirs[1]) if ours and theirs else None
+    try:
+        kernel = psf_from_image(io.as_volume(bead, voxel_um=UNIT).values, step_px=step)
+    except ValueError as error:
+        raise DataError(f"{path.name}: {error}", code="E_PSF") from error
+    return params.model_copy(update={"kernel": tuple(map(tuple, kernel.tolist()))})
+
+
+def _pixel_um(image: io.Image, given: Any) -> tuple[float, float] | None:
+    """Return the size of a pixel along y and x, or None where nothing says it."""
+    _, y, x = given or image.voxel_um or (None, None, None)
+    return None if y is None or x is None else (y, x)
+
+
+@stage_command(
     "normalize_contrast",
     """
 clg normalize-contrast in.tif out.tif
 clg normalize-contrast stack.tif even.tif --axes zyx --radius-px 15
+clg normalize-contrast stack.tif even.tif --window volume --radius-um 4 --voxel-um 1,0.4,0.4
 clg normalize-contrast stack.h5 even.tif --dataset raw --axes zyx --compat clg
 """,
 )
@@ -139,10 +212,13 @@ def normalize_contrast(
     from clgkit.stages.normalize_contrast import normalize_contrast as stage
 
     check_endings(output)
-    write_image(
-        output, stage(volume_of(structure, given), params=params, workspace=workspace).normalized
-    )
+    volume = volume_of(structure, given, needed=params.window == "volume")
+    made = stage(volume, params=params, workspace=workspace)
+    write_image(output, made.normalized)
     click.echo(f"Wrote {output}.")
+    offset, gain = made.summary["offset"], made.summary["gain"]
+    if gain is not None:
+        click.echo(f"An integer n in it stands for {offset!r} + {gain!r} * n.")
 
 
 def volume_of(
@@ -184,33 +260,44 @@ def segment_nuclei(
 clg correct-motion movie.tif out.tif
 clg correct-motion movie.tif out.tif --axes tyx --max-shift-px 8 --shifts shifts.csv
 clg correct-motion folder_of_planes out.tif
+clg correct-motion second_session.tif out.tif --reference template_of_the_first.tif
 """,
 )
 @click.argument("movie", type=FILES)
 @click.argument("output", type=FILES)
+@click.option("--reference", type=FILES, help="Lay the frames on these images, one per plane.")
 @click.option("--shifts", type=FILES, help="Write the shifts to this CSV file.")
-@click.option("--template", type=FILES, help="Write the template to this image file.")
+@click.option("--template-file", type=FILES, help="Write the template to this image file.")
 @click.option("--rate-hz", type=float, help="Volumes per second.")
 @image_options()
 def correct_motion(
     movie: Path,
     output: Path,
     *,
+    reference: Path | None,
     shifts: Path | None,
-    template: Path | None,
+    template_file: Path | None,
     params: Any,
     workspace: Workspace,
     **given: Any,
 ) -> None:
-    """Undo the motion of every frame of MOVIE and write the movie to OUTPUT."""
+    """Undo the motion of every frame of MOVIE and write the movie to OUTPUT.
+
+    The shifts are written beside it, to OUTPUT_shifts.npz, for clg apply-motion.
+    """
     from clgkit.stages.correct_motion import correct_motion as stage
 
-    check_endings(output, template)
-    made = stage(movie_of(movie, given, needed=False), params=params, workspace=workspace)
+    check_endings(output, template_file)
+    fixed = None
+    if reference is not None:
+        axes = given["axes"] and given["axes"].replace("t", "")
+        fixed = volume_of(reference, given | {"axes": axes})
+    made = stage(movie_of(movie, given, needed=False), fixed, params=params, workspace=workspace)
     report_lost(made.corrected)
     write_image(output, made.corrected)
-    if template is not None:
-        write_image(template, made.template)
+    shiftfile.write_shifts(shiftfile.beside(output), made)
+    if template_file is not None:
+        write_image(template_file, made.template)
     if shifts is not None:
         time, plane = np.indices(made.bad_frames.shape)
         columns = {
@@ -231,12 +318,16 @@ def correct_motion(
 clg align-planes template.tif stack.tif planes.txt
     --voxel-um 6,0.8,0.8 --structure-voxel-um 1,0.4,0.4
 clg align-planes movie.tif stack.tif planes.txt --scores scores.csv
+clg align-planes movie.tif stack.tif planes.txt --nuclear red.tif
+    --drift-bin-s 60 --drift drift.csv
 """,
 )
 @click.argument("function", type=FILES)
 @click.argument("structure", type=FILES)
 @click.argument("output", type=FILES)
 @click.option("--scores", type=FILES, help="Write score, confidence and offset to this CSV file.")
+@click.option("--drift", type=FILES, help="Write the depth of the planes over time to this file.")
+@click.option("--nuclear", type=FILES, help="FUNCTION in the channel of the nuclei, registered.")
 @click.option("--plane-map", type=FILES, help="Slices that are known already, lines like 2-85.")
 @click.option("--rate-hz", type=float, help="Volumes per second, of a movie.")
 @image_options()
@@ -247,6 +338,7 @@ def align_planes(
     output: Path,
     *,
     scores: Path | None,
+    drift: Path | None,
     plane_map: Path | None,
     params: Any,
     workspace: Workspace,
@@ -255,29 +347,55 @@ def align_planes(
     """Find the slice of the stack STRUCTURE that each plane of FUNCTION shows.
 
     FUNCTION is a stack of templates (one mean image per plane) or a movie, whose time
-    average is taken.  OUTPUT is a plane map: lines such as 2-85, counted from 1.
+    average is taken.  OUTPUT is a plane map: lines such as 2-85, counted from 1; planes
+    that were not found are left out.
     """
-    from clgkit.pipeline.inputs import planes_of, slices_given, time_average
+    from clgkit.pipeline.inputs import planes_of, slices_given
     from clgkit.stages.align_planes import align_planes as stage
 
     stack = volume_of(structure, given, "structure_", needed=True)
     image = open_image(function, given)
-    if "t" in image.axes:
-        template = time_average(movie_of(function, given, needed=True))
-    else:
-        template = io.as_volume(image, voxel_um=given["voxel"])
+    template = _template(function, given)
+    red = given["nuclear"]
+    nuclear = None if red is None else _template(red, given)
+    movie = movie_of(function, given, needed=True) if "t" in image.axes else None
     numbers = planes_of(image, template.sizes["z"])
     known = None
     if plane_map is not None:
         known = slices_given(io.read_planemap(plane_map, n_slices=stack.sizes["z"]), numbers)
-    made = stage(template, stack, known, params=params, workspace=workspace)
-    planes = made.planes
-    io.write_planemap(output, io.PlaneMap(numbers, planes.values.astype(np.int64)))
+    made = stage(template, stack, known, nuclear, movie, params=params, workspace=workspace)
+    planes, there = made.planes, made.planes.values >= 0
+    slices = planes.values.astype(np.int64)
+    io.write_planemap(output, io.PlaneMap(numbers[there], slices[there]))
     if scores is not None:
-        columns = {name: planes.coords[name].values for name in ("score", "confidence")}
-        columns |= {name: planes.coords[name].values for name in ("shift_y_px", "shift_x_px")}
+        columns = {name: planes.coords[name].values for name in SCORES}
         io.write_csv(scores, {"plane": numbers + 1, "slice": planes.values + 1, **columns})
+    if drift is not None and made.z_drift is not None:
+        bins, plane = np.indices(made.z_drift.shape)
+        columns = {
+            "time_s": made.z_drift.coords["time"].values[bins.ravel()],
+            "plane": numbers[plane.ravel()] + 1,
+            "drift_um": made.z_drift.values.ravel(),
+        }
+        io.write_csv(drift, columns)
     click.echo(f"Wrote {output}.")
+
+
+SCORES = (
+    "score", "chance", "found", "confidence", "position", "tilt_y_slices", "tilt_x_slices",
+    "shift_y_px", "shift_x_px",
+)  # fmt: skip
+
+
+def _template(path: Path, given: dict[str, Any]) -> Volume:
+    """Open a mean image per plane, or take the time average of a movie."""
+    from clgkit.pipeline.inputs import time_average
+
+    image = open_image(path, given)
+    if "t" in image.axes:
+        return time_average(movie_of(path, given, needed=True))
+    volume: Volume = io.as_volume(image, voxel_um=given["voxel"])
+    return volume
 
 
 @stage_command(

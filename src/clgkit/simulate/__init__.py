@@ -7,6 +7,7 @@
         stack[slices] = counts
     for plane, frames, counts in fish.movie_blocks():
         movies[plane][frames] = counts
+    fish.nuclear_block(0, 0, 100)  # the second channel of plane 0
     fish.labels_block(0, 16), fish.shifts_px, fish.fluorescence, fish.cut_table()
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from clgkit.simulate.motion import Pose, cosines, displacement, make_motion, war
 from clgkit.simulate.noise import Sensor, expose
 from clgkit.simulate.optics import shading, structure_photons
 from clgkit.simulate.paint import Grid, paint_labels
-from clgkit.simulate.scene import Scene, build_scene, compose, wave_shares
+from clgkit.simulate.scene import Scene, build_scene, compose, nuclear_light, wave_shares
 from clgkit.simulate.settings import FishSettings, plane_gaps
 from clgkit.simulate.streams import Purpose, key, stream
 
@@ -83,8 +83,8 @@ class Fish:
     so no value depends on the block it was made in.
 
     Simplifications: a nucleus *is* its elongated image, a little more blur comes on top; all
-    planes of a volume are seen at one moment; planes do not move along z; the eyes, vessels
-    and skin are missing.
+    planes of a volume are seen at one moment; planes do not move along z; the nuclear channel
+    takes in nothing of the other one and does not bleach; the eyes, vessels and skin are missing.
 
     Examples
     --------
@@ -120,11 +120,12 @@ class Fish:
         self._margin = math.ceil(farthest + bend + abs(settings.bidirectional_px)) + 3
         self._sensor = Sensor(settings.gain, settings.offset, settings.read_noise)
         self._scene: tuple[int, Scene] | None = None
+        self._nuclear: tuple[int, Float32] | None = None
         self._refuse_clipping()
 
     def _refuse_clipping(self) -> None:
         s = self.settings
-        nuclei = s.nucleus_photons * (
+        nuclei = max(s.nucleus_photons, s.nuclear_photons) * (
             1.3 * float(self._brightness.max()) + 1.4 * s.structure_background
         )
         change = 1 + float(self._waves.max())
@@ -134,7 +135,7 @@ class Fish:
         if counts > FULL_SCALE:
             raise ValueError(
                 f"the brightest pixel would reach {counts:.0f} counts and 16 bits hold"
-                f" {FULL_SCALE}; lower gain, photons or nucleus_photons"
+                f" {FULL_SCALE}; lower gain, photons, nucleus_photons or nuclear_photons"
             )
 
     @cached_property
@@ -204,20 +205,44 @@ class Fish:
         (t1 - t0, y, x) uint16
             Counts, with motion and noise.
         """
+        scene, canvas = self._see(plane), self._canvas()
+
+        def still(t: int) -> Float32:
+            compose(scene, self.fluorescence, self._waves, t, canvas.reshape(-1))
+            return canvas
+
+        return self._filmed(still, Purpose.MOVIE_NOISE, plane, t0, t1)
+
+    def nuclear_block(self, plane: int, t0: int, t1: int) -> UInt16:
+        """Make the raw nuclear channel of the movie of one plane, frames `t0` to `t1` - 1.
+
+        The microscope, its motion and its odd rows are those of `movie_block`; the light is that
+        of filled nuclei, which does not change, and the noise is its own.
+
+        Returns
+        -------
+        (t1 - t0, y, x) uint16
+            Counts, with motion and noise.
+        """
+        canvas = self._see_nuclei(plane)
+        return self._filmed(lambda _: canvas, Purpose.NUCLEAR_NOISE, plane, t0, t1)
+
+    def _filmed(
+        self, still: Callable[[int], Float32], purpose: Purpose, plane: int, t0: int, t1: int
+    ) -> UInt16:
+        """Move, shade and expose the frames `t0` to `t1` - 1 of which `still` gives the light."""
         s = self.settings
-        scene = self._see(plane)
         self._check_range("frames", t0, t1, s.n_frames)
         out = np.empty((t1 - t0, *s.plane_shape_px), dtype=np.uint16)
-        canvas, seen = self._canvas(), np.empty(s.plane_shape_px, dtype=np.float32)
+        seen = np.empty(s.plane_shape_px, dtype=np.float32)
         field = shading(s, s.plane_shape_px)
         cos_y, cos_x = (cosines(n) for n in s.plane_shape_px)
         for k, t in enumerate(range(t0, t1)):
-            compose(scene, self.fluorescence, self._waves, t, canvas.reshape(-1))
             start = self._margin - self._motion.rigid[t, plane] + self.plane_offset_px[plane]
             pose = Pose(start, self._motion.bending[t, plane], s.bidirectional_px)
-            warp(canvas, pose, cos_y, cos_x, seen)
+            warp(still(t), pose, cos_y, cos_x, seen)
             seen *= field
-            noise = key(s.seed, Purpose.MOVIE_NOISE, plane, t)
+            noise = key(s.seed, purpose, plane, t)
             expose(seen.ravel(), noise, self._sensor, out[k].reshape(-1))
         return out
 
@@ -234,12 +259,28 @@ class Fish:
         scene = self._see(plane)
         self._check_range("frames", t0, t1, s.n_frames)
         out = np.empty((t1 - t0, *s.plane_shape_px), dtype=np.float32)
-        canvas, m = self._canvas(), self._margin
-        light = s.gain * shading(s, s.plane_shape_px)
+        canvas = self._canvas()
         for k, t in enumerate(range(t0, t1)):
             compose(scene, self.fluorescence, self._waves, t, canvas.reshape(-1))
-            out[k] = canvas[m : canvas.shape[0] - m, m : canvas.shape[1] - m] * light + s.offset
+            out[k] = self._counted(canvas)
         return out
+
+    def clean_nuclei(self, plane: int) -> Float32:
+        """Make the expected counts of the nuclear channel of a plane without motion and noise.
+
+        Returns
+        -------
+        (y, x) float32
+            Counts, offset included, of every frame alike; it lies as in `clean_block`.
+        """
+        return self._counted(self._see_nuclei(plane))
+
+    def _counted(self, canvas: Float32) -> Float32:
+        """Turn the light of a still canvas into expected counts within the frame."""
+        s, m = self.settings, self._margin
+        light = s.gain * shading(s, s.plane_shape_px)
+        inner = canvas[m : canvas.shape[0] - m, m : canvas.shape[1] - m]
+        return np.asarray(inner * light + s.offset, dtype=np.float32)
 
     def structure_blocks(self, n_slices: int = 16) -> Iterator[tuple[slice, UInt16]]:
         """Yield the whole stack, `n_slices` at a time: (slices, counts)."""
@@ -326,6 +367,19 @@ class Fish:
                 self.settings, self._nuclei, self._regions, z=z, margin=self._margin
             )
             held = self._scene = (plane, scene)
+        return held[1]
+
+    def _see_nuclei(self, plane: int) -> Float32:
+        """Give the canvas of the nuclear channel of a plane; the last one is kept."""
+        self._check_plane(plane)
+        held = self._nuclear
+        if held is None or held[0] != plane:
+            z = int(self.slice_of_plane[plane])
+            light = nuclear_light(
+                self.settings, self._nuclei, self._regions, self._brightness, z=z,
+                margin=self._margin,
+            )  # fmt: skip
+            held = self._nuclear = (plane, light)
         return held[1]
 
     def _check_plane(self, plane: int) -> None:

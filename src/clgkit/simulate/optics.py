@@ -100,20 +100,19 @@ def structure_photons(
         lateral = blur_kernel(settings.psf_sigma_um[1] / voxel[axis])
         seen = correlate1d(seen, lateral, axis=axis, mode="nearest")
     field = shading(settings, settings.shape_px[1:])
-    for k, z in enumerate(range(start, stop)):
-        seen[k] += settings.structure_background * _diffuse(settings, regions, z)
-        seen[k] *= np.float32(settings.nucleus_photons * attenuation(settings, z)) * field
-    return np.asarray(seen)
-
-
-def _diffuse(settings: FishSettings, regions: Regions, z: int) -> Float32:
-    """Give the diffuse light of one structural slice, 1 on average inside the brain."""
-    voxel = settings.voxel_um
-    depth = z * voxel[0]
     y, x = (
         np.arange(n, dtype=np.float64) * size
         for n, size in zip(settings.shape_px[1:], voxel[1:], strict=True)
     )
+    for k, z in enumerate(range(start, stop)):
+        seen[k] += settings.structure_background * diffuse(settings, regions, z, y, x)
+        seen[k] *= np.float32(settings.nucleus_photons * attenuation(settings, z)) * field
+    return np.asarray(seen)
+
+
+def diffuse(settings: FishSettings, regions: Regions, z: int, y: Float64, x: Float64) -> Float32:
+    """Give the diffuse light (Y, X) at slice `z`, 1 on average inside the brain; y and x in µm."""
+    depth = z * settings.voxel_um[0]
     level = region_slice(regions.tissue, regions, depth, y, x)
     bumps = np.empty(level.shape, dtype=np.float32)
     texture = key(settings.seed, Purpose.TEXTURE, 1)

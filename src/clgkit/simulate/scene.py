@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+from scipy.ndimage import correlate1d
 
-from clgkit.simulate.optics import attenuation, blotches, blur_kernel, region_slice
-from clgkit.simulate.paint import Grid, Slab, count_rings, paint_cells, paint_labels
+from clgkit.simulate.optics import attenuation, blotches, blur_kernel, diffuse, region_slice
+from clgkit.simulate.paint import Grid, Slab, count_rings, paint_cells, paint_labels, paint_light
 from clgkit.simulate.streams import Purpose, key
 
 if TYPE_CHECKING:
@@ -105,12 +106,8 @@ def _neuropil(
     settings: FishSettings, regions: Regions, z: int, margin: int
 ) -> tuple[Float32, Float32]:
     voxel = settings.voxel_um
-    # Functional pixel i has its centre at structural 2 i + 0.5; the canvas begins earlier.
     depth = z * voxel[0]
-    y, x = (
-        (2.0 * np.arange(-margin, n + margin, dtype=np.float64) + 0.5) * size
-        for n, size in zip(settings.plane_shape_px, voxel[1:], strict=True)
-    )
+    y, x = _places(settings, margin)
     tissue = region_slice(regions.tissue, regions, depth, y, x)
     dense = region_slice(regions.neuropil, regions, depth, y, x)
     level = CELL_LAYER_NEUROPIL + (1 - CELL_LAYER_NEUROPIL) * dense
@@ -121,6 +118,65 @@ def _neuropil(
     still *= settings.neuropil * (1 + GRAIN * grain)
     waves = still * wave_shares(settings, y[:, None], x[None, :])
     return still.astype(np.float32, copy=False), waves.astype(np.float32, copy=False)
+
+
+def _places(settings: FishSettings, margin: int) -> tuple[Float64, Float64]:
+    """Give y and x of the canvas, µm.
+
+    Functional pixel i has its centre at structural 2 i + 0.5; the canvas begins earlier.
+    """
+    y, x = (
+        (2.0 * np.arange(-margin, n + margin, dtype=np.float64) + 0.5) * size
+        for n, size in zip(settings.plane_shape_px, settings.voxel_um[1:], strict=True)
+    )
+    return y, x
+
+
+def nuclear_light(
+    settings: FishSettings,
+    nuclei: Nuclei,
+    regions: Regions,
+    brightness: Float64,
+    *,
+    z: int,
+    margin: int,
+) -> Float32:
+    """Give what the nuclear channel of the functional microscope sees in the plane at slice `z`.
+
+    Parameters
+    ----------
+    settings, nuclei, regions
+        The fish.
+    brightness : (N,)
+        Light of each nucleus, as in the structural stack.
+    z
+        Structural slice.
+    margin
+        The canvas reaches so many pixels beyond the frame on every side.
+
+    Returns
+    -------
+    (H, W) float32
+        Photons without motion, shading and noise.
+    """
+    voxel = np.array(settings.voxel_um)
+    axial = blur_kernel(settings.psf_sigma_um[0] / voxel[0])
+    half = len(axial) // 2
+    light = np.zeros((len(axial), *settings.shape_px[1:]), dtype=np.float32)
+    labels = np.zeros(light.shape, dtype=np.uint32)
+    grid = Grid(np.array([(z - half) * voxel[0], 0.0, 0.0]), voxel)
+    rows = nuclei.near((z - half) * voxel[0], (z + half) * voxel[0])
+    paint_labels(labels, rows, nuclei.table(), grid)
+    paint_light(light, labels, brightness, key(settings.seed, Purpose.TEXTURE, 0), grid)
+    seen = np.pad(np.tensordot(axial.astype(np.float32), light, axes=1), 2 * margin)
+    for axis in (0, 1):
+        lateral = blur_kernel(settings.psf_sigma_um[1] / voxel[1 + axis])
+        seen = correlate1d(seen, lateral, axis=axis, mode="constant")
+    quads = seen.reshape(seen.shape[0] // 2, 2, seen.shape[1] // 2, 2).mean(axis=(1, 3))
+    quads += settings.structure_background * diffuse(
+        settings, regions, z, *_places(settings, margin)
+    )
+    return np.asarray(quads * np.float32(settings.nuclear_photons * attenuation(settings, z)))
 
 
 def wave_shares(settings: FishSettings, y_um: Float64, x_um: Float64) -> Float32:

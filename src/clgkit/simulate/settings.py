@@ -77,8 +77,10 @@ class FishSettings:
     """Frames of one plane per second; all planes are seen at the same moment."""
     photons: float = 14.0
     """Function: photons per pixel and frame in the cytosol of a mean neuron at rest, surface."""
+    nuclear_photons: float = 8.0
+    """Function, nuclear channel: photons per pixel and frame in a median nucleus, surface."""
     gain: float = 20.0
-    """Counts per photon, both channels."""
+    """Counts per photon, all channels."""
     read_noise: float = 12.0
     """Standard deviation of the electronic noise, counts."""
     offset: float = 200.0
@@ -162,7 +164,7 @@ def _limits(s: FishSettings) -> list[tuple[bool, str]]:
     )  # fmt: skip
     positive = (
         "n_neurons", "nucleus_photons", "attenuation_um", "n_planes", "n_frames", "rate_hz",
-        "photons", "gain", "cytosol_um", "n_modules", "rise_s",
+        "photons", "nuclear_photons", "gain", "cytosol_um", "n_modules", "rise_s",
     )  # fmt: skip
     moving = (
         "drift_px", "jitter_px", "plane_jitter_px", "burst_px", "nonrigid_px", "bidirectional_px",

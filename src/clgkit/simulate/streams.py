@@ -28,6 +28,7 @@ class Purpose(IntEnum):
     STRUCTURE_NOISE = 11
     MOVIE_NOISE = 12
     TEXTURE = 13
+    NUCLEAR_NOISE = 14
 
 
 def stream(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
