@@ -26,13 +26,13 @@ def processes() -> Iterator[Executor]:
         yield pool
 
 
-BLOCK_MB = {"correct_motion": 0.06, "extract_traces": 0.06}
+BLOCK_MB = {"correct_motion": 0.06, "apply_motion": 0.06, "extract_traces": 0.06}
 
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Cut everything that the stage `name` works on into many small blocks."""
-    from clgkit import workspace
+    from clgkit import deconvolution, workspace
     from clgkit.stages import compute_dff, denoise_traces, segment_nuclei
 
     name = request.node.callspec.params["name"]
@@ -40,3 +40,4 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
     monkeypatch.setattr(compute_dff, "ROWS", 7)
     monkeypatch.setattr(denoise_traces, "ROWS", 11)
     monkeypatch.setattr(segment_nuclei, "CORE_PX", {"z": 17, "y": 50, "x": 47})
+    monkeypatch.setattr(deconvolution, "choose_core", lambda *_, **__: (17, 50, 47))

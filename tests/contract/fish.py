@@ -17,8 +17,10 @@ from clgkit.workspace import Workspace
 
 NETWORK_PARTS = ("indptr", "indices", "node_ids", "weights", "position_um")
 SETTINGS: dict[str, dict[str, Any]] = {
+    "deconvolve": {"iterations": 8},
     "segment_nuclei": {"diameter_um": 5.2, "elongation": 2.2},
     "correct_motion": {"max_shift_px": 8, "template_frames": 12},
+    "align_planes": {"drift_bin_s": 4.0},
     "compute_dff": {"long_window_s": 8.0},
     "build_network": {"percentile": 90.0, "weighted": True},
 }
@@ -35,14 +37,17 @@ def raw() -> dict[str, xr.DataArray]:
     """The raw inputs of a run on the fish."""
     made = fish()
     settings = made.settings
-    movie = np.stack(
-        [made.movie_block(plane, 0, settings.n_frames) for plane in range(settings.n_planes)], 1
+    movie, nuclear = (
+        np.stack([block(plane, 0, settings.n_frames) for plane in range(settings.n_planes)], 1)
+        for block in (made.movie_block, made.nuclear_block)
     )
     step, y, x = settings.voxel_um
     spacing = float(np.diff(made.slice_of_plane).mean()) * step
     plane_map = np.array([made.slice_of_plane[0], -1, -1], np.int32)
+    rate, pixel = settings.rate_hz, (spacing, 2 * y, 2 * x)
     return {
-        "function": data.movie(movie, rate_hz=settings.rate_hz, voxel_um=(spacing, 2 * y, 2 * x)),
+        "function": data.movie(movie, rate_hz=rate, voxel_um=pixel),
+        "nuclear": data.movie(nuclear, rate_hz=rate, voxel_um=pixel, name="nuclear"),
         "structure": data.volume(
             made.structure_block(0, settings.shape_px[0]), voxel_um=settings.voxel_um
         ),

@@ -4,6 +4,7 @@ import json
 import typing
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,12 +26,14 @@ from tests.contract.fish import assert_same, params_for, run
 
 EVERY_STAGE = pytest.mark.parametrize("name", STAGES)
 IN_BLOCKS = (
-    "normalize_contrast", "segment_nuclei", "correct_motion", "extract_traces", "merge_planes",
-    "compute_dff", "denoise_traces",
+    "deconvolve", "normalize_contrast", "segment_nuclei", "correct_motion", "apply_motion",
+    "align_planes",
+    "extract_traces", "merge_planes", "compute_dff", "denoise_traces",
 )  # fmt: skip
 # A matrix product may add in another order when it has another number of rows: one unit of
 # float32 in values up to 8, and of float64 in scores up to 30.
-TOLERANCES = {"denoised": 1e-6, "scores": 1e-12}
+# A tile of the deconvolution differs from the whole by 2e-7 of the maximum, which is 3000.
+TOLERANCES = {"denoised": 1e-6, "scores": 1e-12, "deconvolved": 6e-4}
 
 Inputs = Callable[[str], dict[str, Any]]
 SERIAL = Workspace(executor="serial")
@@ -211,9 +214,13 @@ def test_a_wrong_input_is_refused_with_all_that_is_wrong(
     [
         (name, argument, dims)
         for name, argument, dims in [
+            ("deconvolve", "structure", "zyx"),
             ("normalize_contrast", "structure", "zyx"),
             ("segment_nuclei", "structure", "zyx"),
+            ("segment_nuclei", "raw", "zyx"),
             ("correct_motion", "function", "zyx"),
+            ("apply_motion", "movie", "zyx"),
+            ("apply_motion", "template", "zyx"),
             ("align_planes", "template", "zyx"),
             ("align_planes", "structure", "zyx"),
             ("extract_traces", "corrected", "zyx"),
@@ -261,9 +268,16 @@ def test_a_malformed_network_is_refused(name: str) -> None:
 
 
 OUT_OF_RANGE: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "deconvolve": {
+        "offset": (), "iterations": (0, 1.5), "fidelity": (0, -1), "z_continuity": (-1,),
+        "sparsity": (-1,), "scale": (0, -1, "nonsense"), "percentile": (0, 100.5),
+        "headroom": (0, -1), "deconvolution_iterations": (-1, 0.5), "fwhm_um": (0, -1),
+        "na": (0, -1), "wavelength_nm": (0, -1), "kernel": (1.0, [1.0, 2.0]),
+    },
     "normalize_contrast": {
-        "radius_px": (0, -1, 1.5), "floor": (0, -1e-3), "low_percentile": (-1, 101),
-        "high_percentile": (-1, 100.5),
+        "radius_px": (0, -1, 1.5), "radius_um": (0, -1), "radius_z_um": (-0.1,),
+        "floor": (0, -1e-3), "noise_sd": (-1,), "low_percentile": (-1, 101),
+        "high_percentile": (-1, 100.5), "low_intensity": (), "high_intensity": (),
     },
     "segment_nuclei": {
         "diameter_um": (0, -6), "elongation": (0, -1), "noise_factor": (0, -1),
@@ -272,12 +286,14 @@ OUT_OF_RANGE: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "correct_motion": {
         "max_shift_px": (0, -1, 1.5), "upsampling": (0, 2.5), "template_frames": (0, 0.5),
         "iterations": (0, -2), "max_deviation_px": (0, -1), "grid_px": (0, 1.5),
-        "overlap_px": (-1, 0.5),
+        "overlap_px": (-1, 0.5), "bin_frames": (0, 0.5), "buffer_bins": (0, -1),
     },
+    "apply_motion": {},
     "align_planes": {
         "max_shift_px": (0, 2.5), "min_score": (-0.1, 1.1), "nucleus_um": (0, -1),
+        "max_tilt_um": (0, -1), "drift_bin_s": (0, -1),
     },
-    "extract_traces": {},
+    "extract_traces": {"max_registration_error_px": (0, -1)},
     "merge_planes": {"min_area_px": (-1, 0.5)},
     "compute_dff": {"long_window_s": (0, -1), "short_window_s": (0, -1)},
     "denoise_traces": {"variance": (0, 1, -0.5)},
@@ -356,18 +372,21 @@ def test_inputs_are_left_alone_and_nothing_is_printed(
     for key, value in given.items():
         if isinstance(value, xr.DataArray):
             xr.testing.assert_identical(value, before[key])
+        elif isinstance(value, dict):
+            assert value == before[key]
         else:
             np.testing.assert_array_equal(value.indices, before[key].indices)
     assert capfd.readouterr() == ("", "")
 
 
 def _copied(value: Any) -> Any:
-    if isinstance(value, xr.DataArray):
-        return value.copy(deep=True)
+    if isinstance(value, xr.DataArray | dict):
+        return deepcopy(value)
     return replace(value, indices=value.indices.copy())
 
 
 PROMISED: Mapping[str, Mapping[str, tuple[tuple[str, ...], str, set[str]]]] = {
+    "deconvolve": {"deconvolved": (("z", "y", "x"), "float32", {"z", "y", "x"})},
     "normalize_contrast": {"normalized": (("z", "y", "x"), "float32", {"z", "y", "x"})},
     "segment_nuclei": {
         "labels": (("z", "y", "x"), "uint32", {"z", "y", "x"}),
@@ -382,19 +401,32 @@ PROMISED: Mapping[str, Mapping[str, tuple[tuple[str, ...], str, set[str]]]] = {
         "agreement": (("time", "z"), "float32", {"time", "z"}),
         "bad_frames": (("time", "z"), "uint8", {"time", "z"}),
         "statistics": (("time", "z", "statistic"), "float64", {"time", "z"}),
+        "bad_pixels": (("z", "y", "x"), "uint8", {"z", "y", "x"}),
+        "outliers": (("time", "z"), "uint8", {"time", "z"}),
+        "quality": (("z", "measure"), "float64", {"z"}),
+        "residual_flow": (("z", "flow_y", "flow_x"), "float32", {"z", "flow_y", "flow_x"}),
+    },
+    "apply_motion": {
+        "corrected": (("time", "z", "y", "x"), "float32", {"time", "z", "y", "x"}),
+        "template": (("z", "y", "x"), "float32", {"z", "y", "x"}),
+        "agreement": (("time", "z"), "float32", {"time", "z"}),
     },
     "align_planes": {
         "planes": (("z",), "int32", {
-            "z", "score", "confidence", "shift_y_px", "shift_x_px", "given"}),
+            "z", "score", "chance", "found", "confidence", "position", "tilt_y_slices",
+            "tilt_x_slices", "shift_y_px", "shift_x_px", "residual_px",
+            "inverse_consistency_px", "given"}),
         "scores": (("z", "slice"), "float32", set()),
         "maps": (("z", "y", "x", "axis"), "float32", {"z", "y", "x"}),
         "residual": (("z", "y", "x"), "float32", {"z", "y", "x"}),
+        "z_drift": (("bin", "z"), "float32", {"time", "z", "exceeds"}),
     },
     "extract_traces": {
         "rois": (("roi", "time"), "float32", {
             "time", "nucleus", "plane", "slice", "area_px", "y_px", "x_px",
             "registration_error_px"}),
         "plane_labels": (("z", "y", "x"), "uint32", {"z", "y", "x"}),
+        "control": (("z", "measure"), "float64", {"z"}),
     },
     "merge_planes": {
         "fluorescence": (("neuron", "time"), "float32", {

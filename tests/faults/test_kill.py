@@ -19,8 +19,7 @@ from clgkit import fsio
 from clgkit.cli import main
 from clgkit.errors import ResourceError
 from clgkit.pipeline.store import MANIFEST, Store
-from clgkit.stages import STAGES
-from tests.pipeline.tiny import assert_same_numbers, compute, litter, numbers, opened
+from tests.pipeline.tiny import CHAIN, assert_same_numbers, compute, litter, numbers, opened
 
 Clg = Callable[..., tuple[int, str, str]]
 KILLS = 20
@@ -48,7 +47,7 @@ def start(folder: Path) -> Any:
 
 def receipts(folder: Path) -> dict[str, int]:
     """Return finished stage → the inode of its receipt, which a stage done again changes."""
-    found = {name: folder / name / MANIFEST for name in STAGES}
+    found = {name: folder / name / MANIFEST for name in CHAIN}
     return {name: path.stat().st_ino for name, path in found.items() if path.exists()}
 
 
@@ -57,7 +56,7 @@ def assert_truthful(
 ) -> None:
     """What is called finished has the right numbers, and nothing unfinished is called whole."""
     store = Store(folder)
-    finished = [name for name in STAGES if store.manifest(name) is not None]
+    finished = [name for name in CHAIN if store.manifest(name) is not None]
     for name in set(finished) - set(known):
         result = store.result(name)
         for output in result.manifest.outputs:
@@ -65,8 +64,8 @@ def assert_truthful(
                 result.array(output).values, expected[f"{name}.{output}"], err_msg=output
             )
     code, _, err = clg("verify", folder)
-    assert code == (0 if len(finished) == len(STAGES) else 6)
-    for name in set(STAGES) - set(finished):
+    assert code == (0 if len(finished) == len(CHAIN) else 6)
+    for name in set(CHAIN) - set(finished):
         assert f"{name}: incomplete" in err
 
 
@@ -80,7 +79,7 @@ def test_f1_a_run_killed_twenty_times_gives_the_same_numbers(
     whole.join()
     assert whole.exitcode == 0
     duration = time.monotonic() - started
-    for name in STAGES:
+    for name in CHAIN:
         fsio.remove(fish / name)
     kept: dict[str, int] = {}
     kills = 0
@@ -94,8 +93,8 @@ def test_f1_a_run_killed_twenty_times_gives_the_same_numbers(
         now = receipts(fish)
         assert kept.items() <= now.items()  # finished stages are not done again
         assert_truthful(fish, expected, clg, known=kept)
-        if len(now) == len(STAGES):
-            for name in STAGES:
+        if len(now) == len(CHAIN):
+            for name in CHAIN:
                 fsio.remove(fish / name)
             now = {}
         kept = now
@@ -128,7 +127,7 @@ def test_f2_signals_end_a_run_in_time_and_it_goes_on_later(
     assert not (fish / ".lock").exists()
     done = receipts(fish)
     assert "normalize_contrast" in done
-    assert len(done) < len(STAGES)
+    assert len(done) < len(CHAIN)
     outcome = compute(fish)
     assert set(outcome.kept) == set(done)
     assert_same_numbers(numbers(fish), expected)
@@ -169,7 +168,7 @@ def test_f3_a_full_disk_stops_cleanly_and_the_run_goes_on_later(
 ) -> None:
     with full_disk(10**9, monkeypatch) as written:
         compute(fish)
-    for name in STAGES:
+    for name in CHAIN:
         fsio.remove(fish / name)
     step = len(written) // FULL_DISKS
     kept: dict[str, int] = {}
@@ -213,7 +212,7 @@ def test_f10_a_bit_that_flips_is_found_and_mended(
     finished: Path, expected: dict[str, Any], clg: Clg
 ) -> None:
     rng = np.random.default_rng(0)
-    files = [finished / name / file for name in STAGES
+    files = [finished / name / file for name in CHAIN
              for file in opened(finished).store.result(name).manifest.files]  # fmt: skip
     hurt = [files[number] for number in rng.choice(len(files), 10, replace=False)]
     for path in hurt:

@@ -14,7 +14,6 @@ from clgkit import data, io
 from clgkit.errors import DataError
 from clgkit.pipeline import nouns
 from clgkit.segmentation import scattered_ids
-from clgkit.stages import STAGES
 from clgkit.traces import Reason, windowed_median_dff
 from tests.faults.scene import (
     RATE,
@@ -27,6 +26,7 @@ from tests.faults.scene import (
     textured,
     traces_of,
 )
+from tests.pipeline.tiny import CHAIN
 
 RNG = np.random.default_rng(7)
 
@@ -59,7 +59,7 @@ def test_m1_a_run_without_nuclei_ends_with_0_and_a_warning(tmp_path: Path) -> No
     assert ended.returncode == 0, ended.stderr
     assert "warning: segment_nuclei: no nucleus was found" in ended.stderr
     assert "warning: build_network: the network has no edge" in ended.stderr
-    assert [step.state for step in run.plan()] == ["current"] * len(STAGES)
+    assert [step.state for step in run.plan()] == ["current"] * len(CHAIN)
     fluorescence = nouns.load(run.store.result("merge_planes"), "fluorescence")
     assert fluorescence.shape == (0, 12)
     assert nouns.load(run.store.result("build_network"), "network").n_nodes == 0
@@ -71,7 +71,7 @@ def test_m1_a_blank_stack_gives_empty_results_and_says_why(tmp_path: Path) -> No
     outcome = run_of(tmp_path, textured(12, 2, 48), blank).execute(SERIAL)
 
     assert outcome.failed == {}
-    assert outcome.computed == list(STAGES)
+    assert outcome.computed == list(CHAIN)
     assert any("resembles no slice at all" in warning for warning in outcome.warnings)
     assert any("no nucleus was found" in warning for warning in outcome.warnings)
 

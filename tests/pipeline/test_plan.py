@@ -1,5 +1,6 @@
 """A plan says what is not current, and why, in words."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -10,9 +11,9 @@ import pytest
 from clgkit.errors import DataError, SettingsError
 from clgkit.pipeline.inputs import fingerprint
 from clgkit.pipeline.runner import Selection
-from clgkit.pipeline.store import Store
+from clgkit.pipeline.store import MANIFEST, Store
 from clgkit.stages import STAGES
-from tests.pipeline.tiny import compute, opened, states
+from tests.pipeline.tiny import CHAIN, compute, opened, states
 
 
 def test_nothing_is_there_at_first(fish: Path) -> None:
@@ -32,7 +33,7 @@ def test_a_changed_setting_is_noticed_and_named(finished: Path) -> None:
 def test_a_change_goes_downstream_and_no_further(finished: Path) -> None:
     found = states(finished, "compute_dff.edges=zero")
 
-    for name in list(STAGES)[: list(STAGES).index("compute_dff")]:
+    for name in CHAIN[: CHAIN.index("compute_dff")]:
         assert found[name] == "current"
     assert found["compute_dff"] == "stale edges mirror -> zero"
     assert found["denoise_traces"] == "stale compute_dff.dff changed"
@@ -182,3 +183,50 @@ def test_fingerprints_of_folders_know_names_but_not_hidden_files(tmp_path: Path)
     assert fingerprint(tmp_path) == first
     (tmp_path / "z_01.tif").rename(tmp_path / "z_02.tif")
     assert fingerprint(tmp_path) != first
+
+
+def test_an_optional_stage_runs_if_its_section_stands_in_the_file(finished: Path) -> None:
+    found = states(finished, "deconvolve.iterations=5")
+
+    assert list(found) == [name for name in STAGES if name in {*CHAIN, "deconvolve"}]
+    assert found["deconvolve"] == "missing not computed yet"
+    assert found["segment_nuclei"] == "stale deconvolve.deconvolved changed"
+    assert found["correct_motion"] == "current"
+
+
+def test_the_section_of_an_optional_stage_is_a_comment_until_it_is_asked_for(
+    finished: Path,
+) -> None:
+    file = finished / "run.toml"
+    text = file.read_text(encoding="utf-8")
+    assert "\n# [deconvolve]\n" in text
+    assert "\n# iterations = 120\n" in text
+
+    file.write_text(text.replace("\n# [deconvolve]\n", "\n[deconvolve]\n"), encoding="utf-8")
+
+    assert "deconvolve" in states(finished)
+
+
+def test_a_second_channel_brings_its_stage(finished: Path) -> None:
+    found = states(finished, "nuclear.path=raw/function")
+
+    assert list(found) == [name for name in STAGES if name in {*CHAIN, "apply_motion"}]
+    assert found["apply_motion"] == "missing not computed yet"
+    assert found["align_planes"].startswith("stale apply_motion.template changed")
+    assert found["correct_motion"] == "current"
+
+
+def test_a_reference_changes_the_motion(finished: Path) -> None:
+    found = states(finished, "reference.path=raw/structure.tif")
+
+    assert found["correct_motion"] == "stale reference changed"
+
+
+def test_what_is_no_longer_given_is_named(finished: Path) -> None:
+    file = finished / "correct_motion" / MANIFEST
+    receipt = json.loads(file.read_text(encoding="utf-8"))
+    receipt["inputs"]["reference"] = "abc"
+    receipt["key"] = "of a run with a reference"
+    file.write_text(json.dumps(receipt), encoding="utf-8")
+
+    assert states(finished)["correct_motion"] == "stale reference is gone"

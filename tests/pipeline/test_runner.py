@@ -14,9 +14,9 @@ from clgkit.errors import ClgError, DataError, ResourceError, StoreError
 from clgkit.pipeline import runner
 from clgkit.pipeline.runner import Outcome, first_error
 from clgkit.pipeline.store import Store
-from clgkit.stages import STAGES
 from clgkit.workspace import Workspace
 from tests.pipeline.tiny import (
+    CHAIN,
     FISH,
     assert_same_numbers,
     compute,
@@ -49,12 +49,12 @@ def failing(name: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_current_stages_are_kept(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in STAGES:
+    for name in CHAIN:
         failing(name, AssertionError("computed again"), monkeypatch)
 
     outcome = compute(finished)
 
-    assert outcome.kept == list(STAGES)
+    assert outcome.kept == list(CHAIN)
     assert outcome.computed == []
 
 
@@ -84,7 +84,7 @@ def test_a_failing_stage_blocks_only_what_needs_it(
         "measure_network": "build_network",
         "dismantle": "build_network",
     }
-    assert outcome.computed == list(STAGES)[:6]
+    assert outcome.computed == list(CHAIN[:6])
     assert states(fish)["merge_planes"] == "current"
     assert states(fish)["dismantle"] == "missing not computed yet"
 
@@ -206,7 +206,7 @@ def test_results_do_not_depend_on_resources(fish: Path, expected: dict[str, Any]
 
 
 def test_every_stage_leaves_a_receipt_with_its_cost(finished: Path) -> None:
-    for name in STAGES:
+    for name in CHAIN:
         manifest = Store(finished).manifest(name)
         assert manifest is not None
         assert set(manifest.cost) == {"seconds", "cpu_seconds", "peak_mb"}
@@ -248,7 +248,7 @@ def test_a_dry_run_computes_nothing_and_gives_numbers(fish: Path, clg: Clg) -> N
 
     assert code == 0
     assert sorted(fish.rglob("*")) == before
-    for name in STAGES:
+    for name in CHAIN:
         (row,) = [line for line in told.splitlines() if name in line]
         *_, disk, memory = [cell.strip().replace(",", "") for cell in row.split("│")[1:-1]]
         assert float(disk) >= 0

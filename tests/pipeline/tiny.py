@@ -19,6 +19,8 @@ from clgkit.simulate import preset
 from clgkit.stages import STAGES
 from clgkit.workspace import Workspace
 
+CHAIN = tuple(name for name, stage in STAGES.items() if not stage.optional)
+"""The stages of a run that asks for no optional one."""
 FISH = preset("tiny", shape_px=(32, 96, 96), n_neurons=70, n_planes=2, n_frames=30)
 
 
@@ -89,7 +91,7 @@ def numbers(folder: Path) -> dict[str, Any]:
     """Return every number of every result: values, coordinates, plain values."""
     made: dict[str, Any] = {}
     store = Store(folder)
-    for name in STAGES:
+    for name in CHAIN:
         result = store.result(name)
         made[name] = result.manifest.values
         for output in result.manifest.outputs:

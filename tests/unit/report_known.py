@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from clgkit.pipeline.store import Manifest
 from clgkit.report.markup import Markup
 from clgkit.report.results import Results
+from tests.pipeline.tiny import CHAIN
 
 
 class Known(Results):
@@ -28,7 +29,8 @@ class Known(Results):
         self.arrays, self.plain = arrays or {}, values or {}
         self.used, self.lost, self.made = settings or {}, lost or {}, made or {}
         self.problems = []
-        self._found = {}
+        self.stages = list(CHAIN)
+        self._found = dict.fromkeys(CHAIN)
 
     def array(self, source: str) -> xr.DataArray | None:
         return self.arrays.get(source)
@@ -67,3 +69,12 @@ def array(values: Any, *dims: str, **coords: Any) -> xr.DataArray:
         name: (name if name in dims else dims[0], np.asarray(value))
         for name, value in coords.items()
     })  # fmt: skip
+
+
+def cells(text: str) -> list[list[str]]:
+    """Return the cells of the first table of a page, row by row."""
+    rows = text.partition("<tbody>")[2].split("<tr>")[1:]
+    return [
+        [cell.partition(">")[2].partition("</td>")[0] for cell in row.split("<td")[1:]]
+        for row in rows
+    ]

@@ -11,6 +11,7 @@ from clgkit.data import Network
 from clgkit.pipeline import nouns, settings
 from clgkit.pipeline.runner import Run
 from clgkit.stages.align_planes import PlanesAligned
+from clgkit.stages.apply_motion import MotionApplied
 from clgkit.stages.build_network import NetworkBuilt
 from clgkit.stages.compute_dff import DffComputed
 from clgkit.stages.correct_motion import MotionCorrected
@@ -38,6 +39,7 @@ class Scene:
     warnings: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
     weighted: bool = False
+    nuclear: bool = False
     function_file: str = "function.npy"
 
 
@@ -52,7 +54,11 @@ def write_run(folder: Path, scene: Scene = Scene()) -> Run:
         "path": scene.function_file, "axes": "tzyx", "voxel_um": [5, 1, 1], "rate_hz": 2.0
     }  # fmt: skip
     structure = {"path": "structure.npy", "axes": "zyx", "voxel_um": [1, 0.5, 0.5]}
-    settings.write(folder, {"function": function, "structure": structure})
+    data: dict[str, Any] = {"function": function, "structure": structure}
+    if scene.nuclear:
+        np.save(folder / "nuclear.npy", frames)
+        data["nuclear"] = {"path": "nuclear.npy", "axes": "tzyx"}
+    settings.write(folder, data)
     run = Run(settings.load(folder))
     made = results(scene, rng)
     for step in run.plan():
@@ -92,11 +98,15 @@ def results(scene: Scene, rng: np.random.Generator) -> dict[str, Any]:
         labels[1:5, 4 * row : 4 * row + 3, 4 * column : 4 * column + 3] = nucleus + 1
     network = _network(scene, rng)
     return {
-        "normalize_contrast": ContrastNormalized(volume),
+        "normalize_contrast": ContrastNormalized(
+            volume,
+            {"low": 96.0, "high": 812.5, "window_px": [1, 21, 21], "offset": None, "gain": None},
+        ),
         "segment_nuclei": NucleiSegmented(
             _volume(labels), _volume((labels > 0).astype(np.uint8)), {"n_seeds": scene.n_neurons}
         ),
         "correct_motion": _motion(scene, rng),
+        "apply_motion": _second_channel(scene),
         "align_planes": _aligned(scene, rng),
         **_traces(scene, rng),
         "build_network": _built(scene, network, rng),
@@ -152,8 +162,37 @@ def _motion(scene: Scene, rng: np.random.Generator) -> MotionCorrected:
         ),
         xr.DataArray(bad, dims=("time", "z"), coords=per_frame),
         xr.DataArray(np.zeros((*n, 8)), dims=("time", "z", "statistic"), coords=per_frame),
-        {"line_offset_px": 0.0, "line_offset_spread_px": None, "n_unsure": 0},
+        xr.DataArray(np.zeros((scene.n_planes, *PLANE), np.uint8), dims=("z", "y", "x")),
+        xr.DataArray(np.roll(bad, 5, axis=0), dims=("time", "z"), coords=per_frame),
+        xr.DataArray(np.zeros((scene.n_planes, 11)), dims=("z", "measure")),
+        xr.DataArray(
+            rng.uniform(0, 0.3, (scene.n_planes, 2, 2)).astype(np.float32),
+            dims=("z", "flow_y", "flow_x"),
+        ),
+        _motion_summary(scene),
     )
+
+
+def _motion_summary(scene: Scene) -> dict[str, Any]:
+    numbers = {
+        "n_bad_pixels": 2, "n_bad_frames": 1, "n_outliers": 1, "r_before": 0.61, "r_after": 0.84,
+        "crispness_before": 900.0, "crispness_after": 1200.0, "residual_px": 0.04,
+        "residual_noise_px": 0.06, "heldout_before": 0.5, "heldout_after": 0.7, "gain": 20.0,
+        "offset": 193.0, "heldout_skipped": None,
+    }  # fmt: skip
+    return {
+        "line_offset_px": 0.0,
+        "line_offset_spread_px": None,
+        "n_unsure": 0,
+        "n_at_limit": 0,
+        "template": "fixed",
+        "planes": [{"plane": plane} | numbers for plane in range(scene.n_planes)],
+    }
+
+
+def _second_channel(scene: Scene) -> MotionApplied:
+    made = _motion(scene, np.random.default_rng(9))
+    return MotionApplied(made.corrected, made.template, made.agreement)
 
 
 def _aligned(scene: Scene, rng: np.random.Generator) -> PlanesAligned:
@@ -161,16 +200,32 @@ def _aligned(scene: Scene, rng: np.random.Generator) -> PlanesAligned:
     chosen = np.linspace(1, STRUCTURE[0] - 1, n).astype(np.int32)
     coords = {
         name: ("z", rng.uniform(0.2, 0.9, n))
-        for name in ("score", "confidence", "shift_y_px", "shift_x_px")
-    }
+        for name in (
+            "score", "chance", "confidence", "shift_y_px", "shift_x_px", "residual_px",
+            "inverse_consistency_px",
+        )
+    }  # fmt: skip
+    coords["position"] = ("z", chosen + 0.25)
+    coords["found"] = ("z", np.ones(n, np.int8))
+    coords |= {name: ("z", np.full(n, 0.5)) for name in ("tilt_y_slices", "tilt_x_slices")}
     coords["given"] = ("z", np.zeros(n, np.uint8))
     scores = rng.uniform(-0.1, 0.6, (n, STRUCTURE[0])).astype(np.float32)
     return PlanesAligned(
         xr.DataArray(chosen, dims=("z",), coords=coords),
         xr.DataArray(scores, dims=("z", "slice")),
-        xr.DataArray(np.zeros((n, *PLANE, 2), np.float32), dims=("z", "y", "x", "axis")),
+        xr.DataArray(np.zeros((n, *PLANE, 3), np.float32), dims=("z", "y", "x", "axis")),
         xr.DataArray(np.zeros((n, *PLANE), np.float32), dims=("z", "y", "x")),
+        _drift(scene, rng),
     )
+
+
+def _drift(scene: Scene, rng: np.random.Generator) -> xr.DataArray:
+    drift = rng.normal(0, 0.3, (4, scene.n_planes)).astype(np.float32)
+    coords: dict[str, Any] = {
+        "time": ("bin", np.arange(4) * scene.n_frames / 8, {"units": "s"}),
+        "exceeds": (("bin", "z"), (np.abs(drift) > 0.5).astype(np.uint8)),
+    }
+    return xr.DataArray(drift, dims=("bin", "z"), coords=coords)
 
 
 def _traces(scene: Scene, rng: np.random.Generator) -> dict[str, Any]:
@@ -206,7 +261,11 @@ def _traces(scene: Scene, rng: np.random.Generator) -> dict[str, Any]:
     reason = np.zeros(n, np.uint8)
     dropped = xr.DataArray(np.zeros(len(plane), np.uint8), dims=("roi",))
     return {
-        "extract_traces": TracesExtracted(rois, xr.DataArray(plane_labels, dims=("z", "y", "x"))),
+        "extract_traces": TracesExtracted(
+            rois,
+            xr.DataArray(plane_labels, dims=("z", "y", "x")),
+            xr.DataArray(np.full((scene.n_planes, 2), [0.9, 0.001]), dims=("z", "measure")),
+        ),
         "merge_planes": PlanesMerged(rows(dff + 1), dropped, counts),
         "compute_dff": DffComputed(
             rows(dff), rows(dff), column(np.full(n, 0.2, np.float32)), column(reason)

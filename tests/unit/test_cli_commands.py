@@ -18,6 +18,7 @@ from clgkit.cli.entry import Stopped, as_clg_error
 from clgkit.errors import DataError, LockedError, ResourceError
 from clgkit.pipeline.lock import locked
 from clgkit.stages import STAGES
+from tests.pipeline.tiny import CHAIN
 
 Clg = Callable[..., tuple[int, str, str]]
 SMALL = ("--preset", "tiny", "--change", "shape_px=[24,48,48]", "--change", "n_neurons=10",
@@ -152,9 +153,9 @@ def test_settings_that_make_no_fish_are_refused(clg: Clg, tmp_path: Path, change
 def test_status_and_verify_of_a_finished_run(clg: Clg, finished: Path) -> None:
     code, told, _ = clg("status", finished)
     assert code == 0
-    assert told.count("current") == len(STAGES)
+    assert told.count("current") == len(CHAIN)
     code, told, _ = clg("verify", finished, "--quick")
-    assert (code, told.count("intact")) == (0, len(STAGES))
+    assert (code, told.count("intact")) == (0, len(CHAIN))
 
 
 def test_verify_of_an_incomplete_run_is_exit_6(clg: Clg, finished: Path) -> None:

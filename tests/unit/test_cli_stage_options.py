@@ -25,6 +25,7 @@ FILES = {
     "normalize_contrast": ("v.tif", "out.tif"),
     "segment_nuclei": ("v.tif", "out.tif"),
     "correct_motion": ("v.tif", "out.tif"),
+    "apply_motion": ("v.tif", "out.tif", "--shifts", "s.npz"),
     "align_planes": ("f.tif", "v.tif", "out.txt"),
     "extract_traces": ("f.tif", "v.tif", "planes.txt", "out.h5"),
     "merge_planes": ("t.h5", "v.tif", "out.h5"),
@@ -53,7 +54,7 @@ def test_every_setting_is_an_option_with_its_meaning_and_default(stage: str, nam
     assert option.opts == [f"--{named(name)}"]
     text = option.help or ""
     assert text.startswith((field.description or "nothing").replace("\n", " "))
-    shown = text.rpartition("[default: ")[2].rstrip("]")
+    shown = text.rpartition("[default: ")[2].rstrip("]") if "[default: " in text else None
     assert shown == (json.dumps(field.default) if isinstance(field.default, bool | int | float)
                      else field.default)  # fmt: skip
     assert option.default is not field.default  # settings alone know it
@@ -156,7 +157,7 @@ def test_motion_leaves_shifts_and_template_beside_the_movie(
 ) -> None:
     code, told, _ = clg(
         "correct-motion", movie, tmp_path / "out.npy", "--axes", "tzyx", "--method", "rigid",
-        "--shifts", tmp_path / "s.csv", "--template", tmp_path / "t.tif", "--max-shift-px", "3",
+        "--shifts", tmp_path / "s.csv", "--template-file", tmp_path / "t.tif", "--max-shift-px", "3",
     )  # fmt: skip
 
     assert (code, told) == (0, f"Wrote {tmp_path / 'out.npy'}.\n")
@@ -173,7 +174,7 @@ def test_motion_leaves_shifts_and_template_beside_the_movie(
     assert moved[0] - moved[-1] == pytest.approx(1, abs=0.1)  # the roll is whole, the fit is not
 
 
-@pytest.mark.parametrize("words", [("out.png",), ("out.tif", "--template", "t.jpg")])
+@pytest.mark.parametrize("words", [("out.png",), ("out.tif", "--template-file", "t.jpg")])
 def test_an_ending_is_refused_before_the_work(
     clg: Clg, movie: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
@@ -205,7 +206,8 @@ def test_planes_get_scores_counted_from_1(clg: Clg, tmp_path: Path) -> None:
 
     assert code == 0, err
     rows = list(rows_of(tmp_path / "s.csv"))
-    assert list(rows[0]) == ["plane", "slice", "score", "confidence", "shift_y_px", "shift_x_px"]
+    assert list(rows[0])[:6] == ["plane", "slice", "score", "chance", "found", "confidence"]
+    assert list(rows[0])[-2:] == ["shift_y_px", "shift_x_px"]
     assert [(row["plane"], row["slice"]) for row in rows] == [("1", "2"), ("2", "5")]
     assert (tmp_path / "out.txt").read_text().split() == ["1-2", "2-5"]
 

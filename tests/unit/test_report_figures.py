@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clgkit.report import drawing, images, motion, network, neurons
-from tests.unit.report_known import Caught, Known, array
+from tests.unit.report_known import Caught, Known, array, cells
 
 NAN = np.nan
 
@@ -108,49 +108,6 @@ def test_percentiles_leave_out_what_is_missing() -> None:
 
     assert motion._percentiles(column) == (5, 50, 95)
     assert np.isnan(motion._percentiles(np.full(3, NAN))).all()
-
-
-def aligned(chosen: list[int], confidence: list[float], **more: Any) -> Known:
-    n = len(chosen)
-    coords = {"score": np.full(n, 0.5), "shift_y_px": np.full(n, -1.5), "shift_x_px": np.zeros(n)}
-    planes = array(chosen, "z", confidence=confidence, given=[0] + [1] * (n - 1), **coords)
-    scores = array(np.ones((n, 9)), "z", "slice")
-    return Known({"align_planes.planes": planes, "align_planes.scores": scores}, **more)
-
-
-def cells(text: str) -> list[list[str]]:
-    rows = text.partition("<tbody>")[2].split("<tr>")[1:]
-    return [
-        [cell.partition(">")[2].partition("</td>")[0] for cell in row.split("<td")[1:]]
-        for row in rows
-    ]
-
-
-def test_the_table_of_planes_tells_all_that_is_known(caught: Caught) -> None:
-    results = aligned([3, -1, 8], [0.25, NAN, np.inf], lost={1: "blank"})
-    results.arrays["extract_traces.rois"] = array(np.zeros((3, 1)), "roi", "time", plane=[0, 0, 2])
-
-    text = motion.coverage(results)
-
-    assert "1 plane without a slice." in text
-    minus = "\N{MINUS SIGN}"
-    assert cells(text) == [
-        ["0", "3", "0.5", "0.25", f"{minus}1.5, 0", "found", "2", ""],
-        ["1", "none", "0.5", "\N{EN DASH}", f"{minus}1.5, 0", "given", "0", "left out"],
-        ["2", "8", "0.5", "certain", f"{minus}1.5, 0", "given", "1", ""],
-    ]
-    drawn = caught.figures["coverage"].axes[0].lines[0]
-    assert drawn.get_xdata().tolist() == [0, 2]  # a plane without a slice is not drawn
-    assert drawn.get_ydata().tolist() == [3, 8]
-
-
-@pytest.mark.parametrize(("n", "is_folded"), [(16, False), (17, True)])
-def test_a_long_table_of_planes_is_folded(caught: Caught, n: int, *, is_folded: bool) -> None:
-    text = motion.coverage(aligned([1] * n, [1.0] * n))
-
-    assert (f"Table of all {n} planes" in text) == is_folded
-    assert len(cells(text)) == n
-    assert "coverage" in caught.figures
 
 
 def counted(**changed: Any) -> Known:

@@ -12,14 +12,15 @@ import pytest
 from clgkit import report
 from clgkit.pipeline.arrays import ZarrPixels
 from clgkit.pipeline.runner import Run
-from clgkit.report import activity, images, motion, network, neurons, overview
+from clgkit.report import activity, images, motion, network, neurons, overview, planes
 from clgkit.report.results import Results
 from clgkit.stages import STAGES
+from tests.pipeline.tiny import CHAIN
 from tests.unit.report_scene import Scene, write_run
 
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-FIGURES = {"shifts", "agreement", "coverage", "calibration", "raster", "traces", "correlations",
-           "network", "degrees", "dismantling"}  # fmt: skip
+FIGURES = {"shifts", "agreement", "flow", "coverage", "control", "drift", "calibration", "raster",
+           "traces", "correlations", "network", "degrees", "dismantling"}  # fmt: skip
 VOID = {"meta", "img", "input", "br", "path", "use", "image", "rect"}
 
 
@@ -113,7 +114,7 @@ def test_the_contents_lead_to_every_section(reader: Reader) -> None:
 
 
 def test_stages_costs_and_settings_are_listed(reader: Reader) -> None:
-    for name in STAGES:
+    for name in CHAIN:
         assert name.replace("_", " ") in reader.text
         assert f"[{name}]" in reader.text
     assert "27.5" in reader.text  # processor seconds of 11 stages of 2.5
@@ -170,7 +171,7 @@ FIGURES_OF = {
     "normalize_contrast": images.contrast,
     "segment_nuclei": images.nuclei,
     "correct_motion": motion.shifts,
-    "align_planes": motion.coverage,
+    "align_planes": planes.coverage,
     "extract_traces": images.on_plane,
     "merge_planes": neurons.calibration,
     "compute_dff": lambda results: activity.raster(results, activity.read_sample(results)),

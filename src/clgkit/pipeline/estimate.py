@@ -16,6 +16,7 @@ NUCLEUS_UM3 = 6.0**2 * 10 * math.pi / 6
 FILLED = 0.4
 PLANES_PER_NEURON = 2
 EDGE_DENSITY = 0.01
+DECONVOLVED = 13_500_000  # voxels of the largest tile, one per worker
 
 
 class Estimate(NamedTuple):
@@ -38,10 +39,12 @@ def estimate(stage: str, raw: RawInputs) -> Estimate:
     frame = 4 * movie.sizes["z"] * movie.sizes["y"] * movie.sizes["x"]
     blocks = min(BLOCK_MB, 1e9) * 1e6 * COPIES * processors()
     disk, memory = {
-        "normalize_contrast": (4 * voxels, 8 * plane),
+        "deconvolve": (8 * voxels, 64 * min(voxels, DECONVOLVED) * processors()),
+        "normalize_contrast": (4 * voxels, 32 * plane),
         "segment_nuclei": (5 * voxels, 40 * 8 * plane),
         "correct_motion": (4 * pixels, 8 * frame),
-        "align_planes": (0, frame + 8 * plane),
+        "apply_motion": (4 * pixels, 8 * frame),
+        "align_planes": (4 * frame, 4 * frame + 16 * 4 * plane),
         "extract_traces": (PLANES_PER_NEURON * traces + frame, 4 * frame),
         "merge_planes": (traces, PLANES_PER_NEURON * traces / max(1, n_frames) * 64),
         "compute_dff": (2 * traces, 0),

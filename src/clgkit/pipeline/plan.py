@@ -182,4 +182,4 @@ def _difference(manifest: Manifest, step: Step) -> str:
             reasons.append(
                 f"{'.'.join(filter(None, source))} changed" if source else f"{argument} is gone"
             )
-    return ", ".join(reasons) or "made by another version of clgkit"
+    return ", ".join(dict.fromkeys(reasons)) or "made by another version of clgkit"

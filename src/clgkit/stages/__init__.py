@@ -65,17 +65,34 @@ EXTRA = ("plane_map", "reference", "nuclear")
 
 
 STAGES: dict[str, Stage] = {
+    "deconvolve": Stage(
+        "Structural stack with less noise, and sharper where that is asked for",
+        {"structure": "structure"},
+        optional=True,
+    ),
     "normalize_contrast": Stage(
         "Structural stack with even brightness and contrast",
-        {"structure": "structure"},
+        {"structure": "deconvolve.deconvolved or structure"},
     ),
     "segment_nuclei": Stage(
         "3-D identity of every nucleus",
-        {"structure": "structure"},
+        {"structure": "deconvolve.deconvolved or structure", "raw": "structure"},
     ),
     "correct_motion": Stage(
         "Functional movie with the motion of every frame undone",
-        {"function": "function"},
+        {"function": "function", "reference": "reference?"},
+        version=2,
+    ),
+    "apply_motion": Stage(
+        "Second channel of the functional movie with the same motion undone",
+        {
+            "movie": "nuclear",
+            "patch_shifts": "correct_motion.patch_shifts",
+            "summary": "correct_motion.summary",
+            "bad_frames": "correct_motion.bad_frames",
+            "template": "correct_motion.template",
+        },
+        optional=True,
     ),
     "align_planes": Stage(
         "Structural slice and offset of every functional plane",
@@ -83,7 +100,10 @@ STAGES: dict[str, Stage] = {
             "template": "correct_motion.template",
             "structure": "structure",
             "plane_map": "plane_map?",
+            "nuclear": "apply_motion.template?",
+            "corrected": "apply_motion.corrected or correct_motion.corrected?",
         },
+        version=2,
     ),
     "extract_traces": Stage(
         "Fluorescence of every nucleus on every plane that cuts it",
@@ -95,6 +115,7 @@ STAGES: dict[str, Stage] = {
             "residual": "align_planes.residual?",
             "bad_frames": "correct_motion.bad_frames?",
         },
+        version=2,
     ),
     "merge_planes": Stage(
         "One trace per neuron, from all planes that cut its nucleus",

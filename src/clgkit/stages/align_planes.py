@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 from pydantic import Field, PositiveFloat, PositiveInt
-from scipy.interpolate import NearestNDInterpolator
 
-from clgkit import registration
 from clgkit.blocks import output
-from clgkit.data import VOLUME, Volume, voxel_um
+from clgkit.data import MOVIE, VOLUME, Movie, Volume, voxel_um
 from clgkit.errors import DataError, as_data_error
 from clgkit.params import Params
+from clgkit.stages import _planes_match as matching
 from clgkit.stages._field_of_view import check_field_of_view
+from clgkit.stages._planes_place import FACTS, place_plane
+from clgkit.stages._z_drift import measure_z_drift
 from clgkit.workspace import Workspace, failed_planes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from clgkit.registration import PlaneMatch
 
 
 class AlignPlanes(Params):
@@ -34,8 +37,16 @@ class AlignPlanes(Params):
     """Expect neighbouring planes as far apart as their voxel size along z says."""
     nucleus_um: PositiveFloat = 6.0
     """Lateral diameter of a nucleus in micrometres; the filters fit it."""
+    tilt: Literal["auto", "none"] = "auto"
+    """Whether all planes together may lie askew in the stack; no sure tilt is no tilt."""
+    max_tilt_um: PositiveFloat = 6.0
+    """Largest difference of depth across the field that is looked for, in micrometres."""
     in_plane: Literal["bent", "offset"] = "bent"
     """Lay each slice on its plane by an affine map and a smooth bending, or by an offset alone."""
+    not_found: Literal["leave_out", "keep"] = "leave_out"
+    """A plane that the stack does not seem to show has no slice, or keeps its best one."""
+    drift_bin_s: PositiveFloat | None = None
+    """Follow the depth of every plane by the means of so many seconds; not if not given."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Planes whose best slice correlates less are reported as doubtful."""
 
@@ -47,17 +58,20 @@ class PlanesAligned(NamedTuple):
     scores: xr.DataArray
     maps: xr.DataArray
     residual: Volume
+    z_drift: xr.DataArray | None
 
 
-def align_planes(
+def align_planes(  # noqa: PLR0917  (the inputs of a stage, in the order of the table)
     template: Volume,
     structure: Volume,
     plane_map: xr.DataArray | None = None,
+    nuclear: Volume | None = None,
+    corrected: Movie | None = None,
     params: AlignPlanes = AlignPlanes(),  # noqa: B008  (frozen)
     *,
     workspace: Workspace | None = None,
 ) -> PlanesAligned:
-    """Find the slice of the structural stack that each functional plane shows.
+    """Find where in the structural stack each functional plane lies.
 
     Parameters
     ----------
@@ -67,6 +81,12 @@ def align_planes(
         The structural stack.
     plane_map
         (z,) slice of each plane where it is known, -1 where it is not.
+    nuclear
+        Mean image of each plane in the channel of the nuclei, if the movie has one: it is
+        registered instead of `template`, nuclei to nuclei.
+    corrected
+        Movie with its motion undone, better of the nuclei; it is read only if ``drift_bin_s``
+        is given.
     params
         Settings.
     workspace
@@ -76,14 +96,22 @@ def align_planes(
     -------
     PlanesAligned
         ``planes``: (z,) int32 slice of each plane (from 0, -1 for a plane without one), with
-        the coordinates ``score`` (correlation), ``confidence`` (what the whole assignment
-        loses if the plane had to lie elsewhere, in standard deviations; NaN where it could
-        not), ``shift_y_px`` and ``shift_x_px`` (that lay the slice on the plane, in functional
-        pixels) and ``given`` (1 where `plane_map` says it).  ``scores``: (z, slice) correlation
-        of every plane with every slice.  ``maps``: (z, y, x, axis) float32, offset from every
-        pixel of a plane to its position in its slice (structural pixels).  ``residual``: (z, y,
-        x) float32, how far the slice would still have to move there, in functional pixels, by
-        the nearest block that was registered; NaN where it is not known.
+        the coordinates ``score`` (correlation), ``chance`` (what the plane reaches upside down),
+        ``found`` (1 the stack shows the plane, 0 it does not, -1 the field is too small to
+        tell), ``confidence`` (what the whole assignment loses if the plane had to lie
+        elsewhere, in standard deviations; NaN where it could not), ``position`` (slice with a
+        fraction, at the middle of the field), ``tilt_y_slices`` and ``tilt_x_slices`` (by how
+        much the last row and column lie deeper than the first), ``shift_y_px`` and
+        ``shift_x_px`` (that lay the slice on the plane, in functional pixels), ``residual_px``
+        (median of what blocks are off after registration), ``inverse_consistency_px`` (95th
+        percentile of the way to the slice and back) and ``given`` (1 where `plane_map` says
+        the slice).  ``scores``: (z, slice) correlation of every plane with every slice.
+        ``maps``: (z, y, x, axis) float32, offset from every pixel of a plane to its position in
+        the stack: slices below its slice, rows and columns (structural pixels).  ``residual``:
+        (z, y, x) float32, how far the slice would still have to move there, in functional
+        pixels, by the nearest block that was registered; NaN where it is not known.
+        ``z_drift``: (bin, z) float32, how far the plane lies from its median depth in the course
+        of time, um; None if it was not asked for.
 
     Raises
     ------
@@ -94,118 +122,116 @@ def align_planes(
     VOLUME.check(template)
     VOLUME.check(structure)
     check_field_of_view(template, structure)
-    lost = failed_planes(template)
-    usable = np.array([p for p in range(template.sizes["z"]) if p not in lost], np.int64)
     given = _given(plane_map, template, structure)
+    images, usable = _images(template, nuclear)
+    seen = matching.Seen(
+        images.isel(z=usable), structure, given[usable], params.max_shift_px,
+        params.nucleus_um / voxel_um(template)[1],
+    )  # fmt: skip
+    numbers = template.coords["plane"].values[usable] if "plane" in template.coords else usable
     with as_data_error("align_planes"):
-        match = registration.match_planes(
-            template.values[usable],
-            (structure.isel(z=z).values for z in range(structure.sizes["z"])),
-            pixel_ratio=_ratio(template, structure),
+        found = _search(seen, numbers, params)
+    _warn(found, usable, given, params)
+    planes, scores = _labelled(found, template, usable, given)
+    drift = _drift(corrected, planes, structure, params, workspace)
+    maps, residual, facts = (workspace or Workspace()).map_blocks(
+        partial(
+            place_plane,
+            structure=structure,
+            is_bent=params.in_plane == "bent",
             max_shift_px=params.max_shift_px,
-            order=params.order,
-            slices_per_plane=_spacing(template, structure, usable) if params.use_spacing else None,
-            nucleus_px=_nucleus_px(template, params),
-        )
-        match = _obey(match, template.isel(z=usable), structure, given[usable], params)
-    _warn(match, usable, given, params)
-    planes, scores = _labelled(match, template, usable, given)
-    maps, residual = (workspace or Workspace()).map_blocks(
-        partial(_map, structure=structure, params=params),
-        (template, planes),
+            nucleus_px=seen.nucleus_px,
+        ),
+        (images, planes),
         [
-            output("maps", ("z", "y", "x", "axis"), template, axis=2),
+            output("maps", ("z", "y", "x", "axis"), template, axis=3),
             output("residual", ("z", "y", "x"), template),
+            output("placement", ("z", "fact"), template, np.float64, fact=len(FACTS)),
         ],
         split={"z": 1},
     )
-    return PlanesAligned(planes, scores, maps, residual)
+    known = {name: ("z", facts.values[:, k]) for k, name in enumerate(FACTS)}
+    return PlanesAligned(planes.assign_coords(known), scores, maps, residual, drift)
 
 
-def _nucleus_px(template: Volume, params: AlignPlanes) -> float:
-    return params.nucleus_um / voxel_um(template)[1]
+class _Found(NamedTuple):
+    """All that is known before the planes are laid on their slices."""
+
+    match: PlaneMatch
+    verdict: npt.NDArray[np.int8]
+    tilt: matching.Tilted
 
 
-def _map(
-    template: xr.DataArray, planes: xr.DataArray, *, structure: Volume, params: AlignPlanes
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return the map from one plane to its slice, and what is left over."""
-    plane, chosen = template.values[0], int(planes.values[0])
-    residual = np.full(plane.shape, np.nan, np.float32)
-    ratio = _ratio(template, structure)
-    shift = np.array([planes.coords[f"shift_{axis}_px"].values[0] for axis in "yx"])
-    shift = np.nan_to_num(shift)
-    offset = _offsets(registration.plane_to_slice(shift, pixel_ratio=ratio), plane.shape)
-    if chosen < 0 or params.in_plane == "offset":
-        return offset[None], residual[None]
-    try:
-        made = registration.register_plane(
-            plane,
-            structure.isel(z=chosen).values,
-            pixel_ratio=ratio,
-            max_shift_px=params.max_shift_px,
-            start_px=(float(shift[0]), float(shift[1])),
-            nucleus_px=_nucleus_px(template, params),
-        )
-    except ValueError:  # too little to see for anything but the offset
-        return offset[None], residual[None]
-    if len(made.block_center_px):
-        nearest = NearestNDInterpolator(
-            made.block_center_px, np.linalg.norm(made.block_residual_px, axis=1)
-        )
-        residual[:] = nearest(*np.indices(plane.shape))
-    return made.field[None], residual[None]
+def _search(seen: matching.Seen, numbers: npt.NDArray[np.int64], params: AlignPlanes) -> _Found:
+    """Find slices and tilt; planes that are not found lose their slice, unless it was given."""
+    step = matching.spacing(seen, numbers) if params.use_spacing else None
+    match = matching.match(seen, order=params.order, slices_per_plane=step)
+    verdict = matching.verdict(match, seen)
+    if params.not_found == "leave_out":
+        left_out = (verdict == matching.NOT_FOUND) & (seen.given < 0)
+        match = match._replace(slice_index=np.where(left_out, matching.BLANK, match.slice_index))
+    max_span = params.max_tilt_um / voxel_um(seen.structure)[0] if params.tilt == "auto" else 0.0
+    return _Found(match, verdict, matching.find_tilt(match, seen, max_span=max_span))
 
 
-def _offsets(matrix: npt.NDArray[np.float64], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Return the offset of every pixel under a (2, 3) map."""
-    here = np.indices(shape).transpose(1, 2, 0)
-    there = here @ matrix[:, :2].T + matrix[:, 2]
-    return np.asarray(there - here, np.float32)
-
-
-def _spacing(template: Volume, structure: Volume, usable: npt.NDArray[np.int64]) -> float | None:
-    """Return slices per plane, or None if planes are missing in between."""
-    numbers = usable
-    if "plane" in template.coords:
-        numbers = template.coords["plane"].values[usable]
-    if len(usable) < 2 or np.any(np.diff(numbers) != 1):
-        return None
-    return voxel_um(template)[0] / voxel_um(structure)[0]
-
-
-def _obey(
-    match: registration.PlaneMatch,
-    planes: Volume,
+def _drift(
+    corrected: Movie | None,
+    planes: xr.DataArray,
     structure: Volume,
-    given: npt.NDArray[np.int32],
     params: AlignPlanes,
-) -> registration.PlaneMatch:
-    """Put the planes whose slice is given on that slice, with its own score and offset.
-
-    A plane that resembles no slice at all, as where one of them is blank, has none: -1.
-    """
-    slice_index = np.where(np.isfinite(match.scores).any(axis=1), match.slice_index, -1)
-    known = np.flatnonzero(given >= 0)
-    if len(known) == 0:
-        return match._replace(slice_index=slice_index)
-    scored = registration.score_planes(
-        planes.values[known],
-        (structure.isel(z=int(z)).values for z in given[known]),
-        pixel_ratio=_ratio(planes, structure),
+    workspace: Workspace | None,
+) -> xr.DataArray | None:
+    """Follow the planes along z if that was asked for, and say which go too far."""
+    if corrected is not None:
+        MOVIE.check(corrected)
+        check_field_of_view(corrected, structure)
+        if corrected.sizes["z"] != len(planes):
+            raise DataError(
+                f"The movie has {corrected.sizes['z']} planes, the template {len(planes)}. Take "
+                "both of the same recording.",
+                code="E_SHAPE",
+            )
+    if params.drift_bin_s is None:
+        return None
+    if corrected is None:
+        warnings.warn("drift along z was not measured: there is no movie", stacklevel=3)
+        return None
+    drift = measure_z_drift(
+        corrected,
+        planes,
+        structure,
+        bin_s=params.drift_bin_s,
         max_shift_px=params.max_shift_px,
-        nucleus_px=_nucleus_px(planes, params),
+        nucleus_um=params.nucleus_um,
+        workspace=workspace,
     )
-    score, shift_px = match.score.copy(), match.shift_px.copy()
-    slice_index[known] = given[known]
-    score[known], shift_px[known] = scored.score, scored.shift_px
-    return match._replace(slice_index=slice_index, score=score, shift_px=shift_px)
+    for plane in np.flatnonzero(drift.coords["exceeds"].values.any(axis=0)):
+        farthest = float(np.nanmax(np.abs(drift.values[:, plane])))
+        warnings.warn(
+            f"plane {plane} drifts by {farthest:.1f} um along z, more than half a slice: its "
+            "traces may show the drift and not activity",
+            stacklevel=3,
+        )
+    return drift
 
 
-def _ratio(template: Volume, structure: Volume) -> tuple[float, float]:
-    """Return structural pixels per functional pixel, along y and x."""
-    y, x = (f / s for f, s in zip(voxel_um(template)[1:], voxel_um(structure)[1:], strict=True))
-    return y, x
+def _images(template: Volume, nuclear: Volume | None) -> tuple[Volume, npt.NDArray[np.int64]]:
+    """Return what is registered: nuclei where there are any, and the planes that are not lost."""
+    lost = set(failed_planes(template))
+    images = template
+    if nuclear is not None:
+        VOLUME.check(nuclear)
+        if nuclear.shape != template.shape:
+            raise DataError(
+                f"The mean image of the nuclei has shape {nuclear.shape}, that of the movie "
+                f"{template.shape} (z, y, x). Take both channels of the same recording.",
+                code="E_SHAPE",
+            )
+        values = np.array(nuclear.values, np.float32)
+        for plane in failed_planes(nuclear):
+            values[plane] = template.values[plane]
+        images = template.copy(data=values)
+    return images, np.array([p for p in range(template.sizes["z"]) if p not in lost], np.int64)
 
 
 def _given(
@@ -232,11 +258,12 @@ def _given(
 
 
 def _warn(
-    match: registration.PlaneMatch,
+    found: _Found,
     usable: npt.NDArray[np.int64],
     given: npt.NDArray[np.int32],
     params: AlignPlanes,
 ) -> None:
+    match = found.match
     for row, plane in enumerate(usable):
         if not np.isfinite(match.scores[row]).any():
             warnings.warn(
@@ -244,7 +271,15 @@ def _warn(
                 stacklevel=3,
             )
             continue
-        if not match.score[row] >= params.min_score:
+        if found.verdict[row] == matching.NOT_FOUND:
+            kept = given[plane] >= 0 or params.not_found == "keep"
+            warnings.warn(
+                f"plane {plane} was not found in the stack: its best correlation is "
+                f"{match.score[row]:.2f}, by chance it would be {match.chance[row]:.2f}; it "
+                + (f"keeps slice {match.slice_index[row]}" if kept else "is left out"),
+                stacklevel=3,
+            )
+        elif not match.score[row] >= params.min_score:
             warnings.warn(
                 f"plane {plane} fits no slice well (best correlation {match.score[row]:.2f})",
                 stacklevel=3,
@@ -258,23 +293,32 @@ def _warn(
 
 
 def _labelled(
-    match: registration.PlaneMatch,
+    found: _Found,
     template: Volume,
     usable: npt.NDArray[np.int64],
     given: npt.NDArray[np.int32],
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    def spread(values: npt.NDArray[Any], fill: float, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    def spread(
+        values: npt.NDArray[Any], fill: float = np.nan, dtype: npt.DTypeLike = np.float64
+    ) -> npt.NDArray[Any]:
         whole = np.full((template.sizes["z"], *values.shape[1:]), fill, dtype)
         whole[usable] = values
         return whole
 
+    match, tilt = found.match, found.tilt
+    n_planes = template.sizes["z"]
+    finite = np.where(np.isfinite(match.confidence), match.confidence, np.nan)
+    shows_any = np.isfinite(match.scores).any(axis=1)
     per_plane = {
-        "score": spread(match.score, np.nan, np.float64),
-        "confidence": spread(
-            np.where(np.isfinite(match.confidence), match.confidence, np.nan), np.nan, np.float64
-        ),
-        "shift_y_px": spread(match.shift_px[:, 0], np.nan, np.float64),
-        "shift_x_px": spread(match.shift_px[:, 1], np.nan, np.float64),
+        "score": spread(match.score),
+        "chance": spread(match.chance),
+        "found": spread(found.verdict, matching.NOT_FOUND, np.int8),
+        "confidence": spread(finite),
+        "position": spread(np.where(shows_any, tilt.position, np.nan)),
+        "tilt_y_slices": np.full(n_planes, tilt.span_y),
+        "tilt_x_slices": np.full(n_planes, tilt.span_x),
+        "shift_y_px": spread(match.shift_px[:, 0]),
+        "shift_x_px": spread(match.shift_px[:, 1]),
         "given": (given >= 0).astype(np.uint8),
     }
     coords: dict[str, Any] = {"z": template.coords["z"]}

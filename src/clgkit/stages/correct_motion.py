@@ -7,26 +7,35 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import xarray as xr
 from pydantic import NonNegativeInt, PositiveInt
 
 from clgkit import registration
 from clgkit.blocks import output
-from clgkit.data import MOVIE, Movie, Volume
+from clgkit.data import MOVIE, VOLUME, Movie, Volume
 from clgkit.errors import DataError
 from clgkit.params import Params
-from clgkit.registration import FrameStatistics
-from clgkit.registration.patches import plan_patches
+from clgkit.stages._motion_find import Fields, find_fields
+from clgkit.stages._motion_frames import (
+    OutlierCode,
+    Search,
+    centers_of,
+    finite,
+    like_normcorre,
+    move,
+)
+from clgkit.stages._motion_quality import PlaneQuality, described, measure_planes
 from clgkit.workspace import FAILED, Workspace, failed_planes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import xarray as xr
 
-STATISTICS = FrameStatistics._fields
-PATCH_DIMS = ("time", "z", "patch_y", "patch_x", "axis")
+__all__ = ["CorrectMotion", "MotionCorrected", "OutlierCode", "PlaneQuality", "correct_motion"]
 LEAST_ROWS = 16
-SURE_PEAK = 0.4
-"""A correlation that noise does not reach: a small field of like cells has rivals, but fits."""
+DOUBTS = (OutlierCode.UNSURE, OutlierCode.LIMIT)
+MISFIT_SIGMAS = 5.0
+MISFIT_LEAST = 0.05
+"""A frame is no misfit if its agreement lies less than this below the median of its plane."""
 
 
 class CorrectMotion(Params):
@@ -34,6 +43,11 @@ class CorrectMotion(Params):
 
     method: Literal["piecewise", "rigid"] = "piecewise"
     """Undo motion that bends the field, patch by patch, or shifts of whole frames only."""
+    compat: Literal["none", "normcorre"] = "none"
+    """Do as NoRMCorre does, with its patches for the size of the field; of the other settings
+    only method, max_shift_px, upsampling, iterations, bin_frames and buffer_bins count then."""
+    template: Literal["fixed", "running"] = "fixed"
+    """Lay all frames of a plane on one template, or renew it after every bin of frames."""
     max_shift_px: PositiveInt = 15
     """Larger displacements are not looked for, in pixels."""
     max_deviation_px: PositiveInt = 5
@@ -47,7 +61,14 @@ class CorrectMotion(Params):
     template_frames: PositiveInt = 100
     """About so many frames, spread over the movie, make the template of a plane."""
     iterations: PositiveInt = 2
-    """How often the template is sharpened by registering its own frames."""
+    """How often the template is sharpened by registering its own frames; with compat, how often
+    the movie is gone through."""
+    bin_frames: PositiveInt = 200
+    """A running template is renewed after so many frames."""
+    buffer_bins: PositiveInt = 50
+    """A running template is the median over the means of so many bins."""
+    bad_pixels: Literal["auto", "none"] = "auto"
+    """Give pixels that always stand out from their neighbours, hot or dead ones, no weight."""
     line_offset: Literal["auto", "none"] = "auto"
     """Undo the offset between rows scanned there and back, where it can be measured for sure."""
 
@@ -62,11 +83,16 @@ class MotionCorrected(NamedTuple):
     agreement: xr.DataArray
     bad_frames: xr.DataArray
     statistics: xr.DataArray
+    bad_pixels: Volume
+    outliers: xr.DataArray
+    quality: xr.DataArray
+    residual_flow: xr.DataArray
     summary: dict[str, Any]
 
 
 def correct_motion(
     function: Movie,
+    reference: Volume | None = None,
     params: CorrectMotion = CorrectMotion(),  # noqa: B008  (frozen)
     *,
     workspace: Workspace | None = None,
@@ -77,6 +103,8 @@ def correct_motion(
     ----------
     function
         The functional movie, on its native rows.
+    reference
+        One image per plane, of the size of a frame: the template, taken as it is.
     params
         Settings.
     workspace
@@ -90,68 +118,102 @@ def correct_motion(
         content of the whole frame (+y down, +x right).  ``patch_shifts``: (time, z, patch_y,
         patch_x, axis) float32, those of the patches, the shift of the frame included; their
         centres are the coordinates ``patch_y`` and ``patch_x`` in pixels (one patch with the
-        rigid method).  ``template``: (z, y, x).  ``agreement``: (time, z) correlation of each
-        corrected frame with its template.  ``bad_frames``: (time, z) uint8 codes of
-        `clgkit.registration.FrameCode`, 0 is good.  ``statistics``: (time, z, statistic) of
-        the raw frames.  ``summary``: ``line_offset_px`` that was undone, its spread, and
-        ``n_unsure``, frames whose shift was taken from their neighbours in time.
+        rigid method).  ``template``: (z, y, x), the last one if it was renewed.
+        ``agreement``: (time, z) correlation of each corrected frame with its template.
+        ``bad_frames``: (time, z) uint8 codes of `clgkit.registration.FrameCode`, 0 is good.
+        ``statistics``: (time, z, statistic) of the raw frames.  ``bad_pixels``: (z, y, x)
+        uint8, 1 for pixels without weight: hot, dead, or never finite.  ``outliers``: (time, z)
+        uint8 codes of `OutlierCode`, 0 for frames that lie where they should.  ``quality``:
+        (z, measure) float64, the numbers of `PlaneQuality`.  ``residual_flow``: (z, flow_y,
+        flow_x) float32, rms motion that is left, in pixels; centres as coordinates.
+        ``summary``: ``line_offset_px`` that was undone, its spread, ``n_unsure`` (frames whose
+        shift was taken from their neighbours), ``n_at_limit``, what the template was, and under
+        ``planes`` the numbers of every plane.
 
     Raises
     ------
     DataError
-        If `function` is no movie, or none of its planes shows anything.
+        If `function` is no movie or has no frames, none of its planes shows anything, or
+        `reference` is no volume of its size.
 
     Notes
     -----
     Shifts are found in one pass and applied in another, so that everything that moved is
     undone by one interpolation, and the stored shifts can be applied to another channel
-    (:func:`clgkit.registration.apply_shifts`).  A frame whose shift may be noise gets one
-    interpolated between its sure neighbours.  A bad frame (blank, saturated, dark, flash,
-    mostly not finite) takes no part in the template; it is not moved, keeps its pixels, and
-    its agreement is NaN.
+    (:func:`clgkit.registration.apply_shifts`).  A frame whose shift may be noise, or lies at
+    the limit, gets one interpolated between its sure neighbours.  A bad frame (blank,
+    saturated, dark, flash, mostly not finite) takes no part in the template; it is not moved,
+    keeps its pixels, and its agreement is NaN.
+
+    A running template, and everything with ``compat="normcorre"``, depends on the frames
+    before: a plane is gone through in order, and is the unit of resuming.  There the shifts of
+    all frames stand as found, the borders repeat the nearest row or column, and bad pixels have
+    their weight; bad frames are left out as always.
     """
     MOVIE.check(function)
+    _check(function, reference)
     workspace = workspace or Workspace()
     step = -(-function.sizes["time"] // params.template_frames)
     sample = function.isel(time=slice(step // 2 if step > 1 else 0, None, step))
     line = _line_offset(sample, params)
-    (template,) = workspace.map_blocks(
-        partial(_template, params=params, line_offset_px=line["line_offset_px"]),
-        sample,
-        [output("template", ("z", "y", "x"), sample)],
-        split={"z": 1},
-        isolate="z",
-    )
-    statistics, found, patch_found, sure = _found(function, template, params, workspace, line)
-    bad = _bad_frames(statistics)
-    shifts, patch_shifts, n_unsure = _settled(found, patch_found, sure, bad)
-    corrected, agreement = workspace.map_blocks(
-        partial(_apply, line_offset_px=line["line_offset_px"]),
-        (function, template, bad, patch_shifts),
-        [
-            output("corrected", ("time", "z", "y", "x"), function),
-            output("agreement", ("time", "z"), function),
-        ],
-        split={"z": 1, "time": None},
-        isolate="z",
-    )
-    lost = failed_planes(corrected) | failed_planes(found) | failed_planes(template)
+    search = _search(function, params, line["line_offset_px"], workspace.device)
+    found = find_fields(function, reference, sample, search, workspace)
+    shifts, patch_shifts, outliers = _settled(found, search)
+    corrected, agreement = _apply_all(function, found, patch_shifts, search, workspace)
+    _warn(outliers, search)
+    _mark_misfits(outliers, agreement)
+    lost = failed_planes(corrected)
+    for array in (found.shifts, found.template, found.bad_pixels):  # the first reason is the last
+        lost |= failed_planes(array)
     if len(lost) == function.sizes["z"]:
         raise DataError(f"No plane of the movie can be used: {next(iter(lost.values()))}")
+    quality, flow = measure_planes(function, corrected, found, shifts, search, workspace)
     made = MotionCorrected(
         corrected,
         shifts,
         patch_shifts,
-        template,
+        found.template,
         agreement,
-        bad,
-        statistics,
-        {**line, "n_unsure": n_unsure},
+        found.bad_frames,
+        found.statistics,
+        found.bad_pixels,
+        outliers,
+        quality,
+        flow,
+        {**line, "template": _policy(params, reference)},
     )
     if lost:
         for array in made[:-1]:
             array.attrs[FAILED] = {str(plane): why for plane, why in sorted(lost.items())}
+    made.summary.update(_summary(made))
     return made
+
+
+def _check(function: Movie, reference: Volume | None) -> None:
+    if 0 in function.shape:
+        sizes = " x ".join(map(str, function.shape))
+        raise DataError(
+            f"The movie is empty: {sizes} (time x z x y x x). Give one with frames, planes and "
+            "pixels.",
+            code="E_SHAPE",
+        )
+    if reference is None:
+        return
+    VOLUME.check(reference)
+    found, wanted = (tuple(a.sizes[dim] for dim in "zyx") for a in (reference, function))
+    if found != wanted:
+        raise DataError(
+            f"The reference has {found[0]} planes of {found[1]} x {found[2]} px, the movie "
+            f"{wanted[0]} of {wanted[1]} x {wanted[2]} px. Give one image for each plane, of the "
+            "size of its frames.",
+            code="E_SHAPE",
+        )
+
+
+def _policy(params: CorrectMotion, reference: Volume | None) -> str:
+    if reference is not None:
+        return "reference"
+    return params.compat if params.compat != "none" else params.template
 
 
 def _line_offset(sample: Movie, params: CorrectMotion) -> dict[str, Any]:
@@ -159,7 +221,7 @@ def _line_offset(sample: Movie, params: CorrectMotion) -> dict[str, Any]:
     if params.line_offset == "none" or sample.sizes["y"] < LEAST_ROWS:
         return {"line_offset_px": 0.0, "line_offset_spread_px": None}
     frames = sample.isel(z=sample.sizes["z"] // 2).values
-    measured = registration.estimate_line_offset(_finite(frames))
+    measured = registration.estimate_line_offset(finite(frames))
     spread = measured.spread_px
     return {
         "line_offset_px": float(measured.offset_px),
@@ -167,109 +229,92 @@ def _line_offset(sample: Movie, params: CorrectMotion) -> dict[str, Any]:
     }
 
 
-def _found(
-    function: Movie,
-    template: Volume,
-    params: CorrectMotion,
-    workspace: Workspace,
-    line: dict[str, Any],
-) -> tuple[xr.DataArray, ...]:
-    """Return statistics, shifts of frames and of patches as found, and which are sure."""
-    centers = _centers(function, params)
-    n_y, n_x = len(centers.y), len(centers.x)
-    made = workspace.map_blocks(
-        partial(_register, params=params, line_offset_px=line["line_offset_px"]),
-        (function, template),
-        [
-            output("statistics", ("time", "z", "statistic"), function, np.float64, statistic=8),
-            output("found_shifts", ("time", "z", "axis"), function, axis=2),
-            output("found_patch_shifts", PATCH_DIMS, function, axis=2, patch_y=n_y, patch_x=n_x),
-            output("sure", ("time", "z"), function, np.uint8),
-        ],
-        split={"z": 1, "time": None},
-        isolate="z",
-    )
-    made[2].coords["patch_y"] = ("patch_y", centers.y)
-    made[2].coords["patch_x"] = ("patch_x", centers.x)
-    return made
-
-
-def _centers(function: Movie, params: CorrectMotion) -> registration.Centers:
-    """Return where the shifts of patches belong; the middle of the field for whole frames."""
-    shape = (function.sizes["y"], function.sizes["x"])
-    if params.method == "rigid":
-        return registration.Centers(*(np.array([(n - 1) / 2]) for n in shape))
-    grid = plan_patches(shape, grid_px=params.grid_px, overlap_px=params.overlap_px)
-    return registration.Centers(grid.y.centers_px, grid.x.centers_px)
-
-
-def _template(
-    sample: xr.DataArray, *, params: CorrectMotion, line_offset_px: float
-) -> npt.NDArray[np.float32]:
-    template = registration.make_template(
-        sample.values[:, 0],
-        max_shift_px=params.max_shift_px,
-        iterations=params.iterations,
-        line_offset_px=line_offset_px,
-    )
-    return np.asarray(template[None], np.float32)
-
-
-def _register(
-    block: xr.DataArray, template: xr.DataArray, *, params: CorrectMotion, line_offset_px: float
-) -> tuple[npt.NDArray[Any], ...]:
-    raw, reference = block.values[:, 0], template.values[0]
-    statistics = np.column_stack(registration.frame_statistics(raw)).astype(np.float64)
-    frames = _finite(raw)
-    if not np.isfinite(reference).any():
-        centers = _centers(block, params)
-        shift_px, sure = np.zeros((len(raw), 2), np.float32), np.ones(len(raw), np.bool_)
-        patch_px = np.zeros((len(raw), len(centers.y), len(centers.x), 2), np.float32)
-    elif params.method == "rigid":
-        prepared = registration.prepare_rigid(
-            reference, max_shift_px=params.max_shift_px, upsampling=params.upsampling
-        )
-        rigid = registration.register_rigid(frames, prepared, line_offset_px=line_offset_px)
-        shift_px, sure = rigid.shift_px, rigid.confident | (rigid.peak > SURE_PEAK)
-        patch_px = shift_px[:, None, None, :]
-    else:
-        pieces = registration.prepare_piecewise(
-            reference,
-            grid_px=params.grid_px,
-            overlap_px=params.overlap_px,
+def _search(function: Movie, params: CorrectMotion, line_offset_px: float, device: str) -> Search:
+    rigid, normcorre = params.method == "rigid", None
+    if params.compat == "normcorre":
+        shape = (function.sizes["y"], function.sizes["x"])
+        normcorre = like_normcorre(shape, rigid=rigid)._replace(
             max_shift_px=params.max_shift_px,
-            max_deviation_px=params.max_deviation_px,
             upsampling=params.upsampling,
+            iterations=params.iterations,
+            bin_frames=params.bin_frames,
+            buffer_bins=params.buffer_bins,
         )
-        bent = registration.register_piecewise(frames, pieces, line_offset_px=line_offset_px)
-        shift_px, patch_px = bent.rigid, bent.patch_shift
-        sure = bent.confident | (bent.peak > SURE_PEAK)
-    return statistics[:, None], shift_px[:, None], patch_px[:, None], sure[:, None]
+    return Search(
+        normcorre=normcorre,
+        rigid=rigid,
+        grid_px=params.grid_px,
+        overlap_px=params.overlap_px,
+        max_shift_px=params.max_shift_px,
+        max_deviation_px=params.max_deviation_px,
+        upsampling=params.upsampling,
+        iterations=params.iterations,
+        running=params.template == "running",
+        bin_frames=params.bin_frames,
+        buffer_bins=params.buffer_bins,
+        weigh=params.bad_pixels == "auto",
+        line_offset_px=line_offset_px,
+        device=device,
+    )
 
 
-def _settled(
-    found: xr.DataArray, patch_found: xr.DataArray, sure: xr.DataArray, bad: xr.DataArray
-) -> tuple[xr.DataArray, xr.DataArray, int]:
+def _settled(found: Fields, search: Search) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Give frames without a sure shift one from their neighbours; bad frames do not move."""
-    shifts, patches = found.values.copy(), patch_found.values.copy()
-    good = bad.values == registration.FrameCode.OK
-    unsure = good & (sure.values == 0)
+    shifts, patches = found.shifts.values.copy(), found.patch_shifts.values.copy()
+    outliers = found.outliers.values.copy()
+    good = found.bad_frames.values == registration.FrameCode.OK
+    outliers[~good] = OutlierCode.FINE
     for plane in range(shifts.shape[1]):
-        trusted = good[:, plane] & ~unsure[:, plane]
+        trusted = good[:, plane] & (outliers[:, plane] == OutlierCode.FINE)
         for values in (shifts, patches):
-            values[:, plane] = registration.settle_shifts(values[:, plane], trusted)
+            if search.normcorre is None:
+                values[:, plane] = registration.settle_shifts(values[:, plane], trusted)
             values[~good[:, plane], plane] = 0
-    n_unsure = int(unsure.any(axis=1).sum())
+    return (
+        found.shifts.copy(data=shifts).rename("shifts"),
+        found.patch_shifts.copy(data=patches).rename("patch_shifts"),
+        found.outliers.copy(data=outliers).rename("outliers"),
+    )
+
+
+def _warn(outliers: xr.DataArray, search: Search) -> None:
+    """Tell of frames whose shift was not found."""
+    n_unsure, n_at_limit = (_n_frames(outliers, code) for code in DOUBTS)
     if n_unsure:
         warnings.warn(
-            f"{n_unsure} of {len(shifts)} frames show too little to be registered on some plane; "
+            f"{n_unsure} of {len(outliers)} frames show too little to be registered on some plane; "
             "their shift was taken from the frames around them",
             stacklevel=3,
         )
-    return (
-        found.copy(data=shifts).rename("shifts"),
-        patch_found.copy(data=patches).rename("patch_shifts"),
-        n_unsure,
+    if n_at_limit:
+        warnings.warn(
+            f"{n_at_limit} of {len(outliers)} frames lie at the limit of {search.max_shift_px} px "
+            "on some plane and may have moved farther; raise max_shift_px",
+            stacklevel=3,
+        )
+
+
+def _n_frames(outliers: xr.DataArray, code: OutlierCode) -> int:
+    return int((outliers.values == code).any(axis=1).sum())
+
+
+def _apply_all(
+    function: Movie,
+    found: Fields,
+    patch_shifts: xr.DataArray,
+    search: Search,
+    workspace: Workspace,
+) -> tuple[xr.DataArray, ...]:
+    phases = () if found.phases is None else (found.phases,)
+    return workspace.map_blocks(
+        partial(_apply, search=search),
+        (function, found.template, found.bad_frames, patch_shifts, *phases),
+        [
+            output("corrected", ("time", "z", "y", "x"), function),
+            output("agreement", ("time", "z"), function),
+        ],
+        split={"z": 1, "time": None},
+        isolate="z",
     )
 
 
@@ -278,47 +323,52 @@ def _apply(
     template: xr.DataArray,
     bad: xr.DataArray,
     patch_shifts: xr.DataArray,
+    phases: xr.DataArray | None = None,
     *,
-    line_offset_px: float,
+    search: Search,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     if not np.isfinite(template.values).any():
         raise ValueError("its template could not be made")
-    frames, shift_px = _finite(block.values[:, 0]), patch_shifts.values[:, 0]
-    centers = registration.Centers(
-        patch_shifts.coords["patch_y"].values, patch_shifts.coords["patch_x"].values
+    frames = finite(block.values[:, 0])
+    corrected = move(
+        frames,
+        patch_shifts.values[:, 0],
+        None if phases is None else phases.values[:, 0],
+        centers_of((block.sizes["y"], block.sizes["x"]), search),
+        search,
     )
-    corrected = registration.apply_shifts(
-        frames, shift_px, centers=centers, line_offset_px=line_offset_px
-    ).frames
+    is_bad = bad.values[:, 0] != registration.FrameCode.OK
+    if search.normcorre is not None:
+        corrected[is_bad] = frames[is_bad]
     agreement = registration.correlation_to_template(corrected, template.values[0])
-    agreement[bad.values[:, 0] != registration.FrameCode.OK] = np.nan
+    agreement[is_bad] = np.nan
     return corrected[:, None], agreement[:, None]
 
 
-def _finite(frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the frames with NaN in place of infinity."""
-    infinite = np.isinf(frames)
-    return np.where(infinite, np.nan, frames).astype(frames.dtype) if infinite.any() else frames
+def _mark_misfits(outliers: xr.DataArray, agreement: xr.DataArray) -> None:
+    """Mark the frames that agree with their template far less than others of their plane."""
+    for plane, column in enumerate(agreement.values.T):
+        known = column[np.isfinite(column)]
+        if not known.size:
+            continue
+        middle = np.median(known)
+        scatter = 1.4826 * np.median(np.abs(known - middle))
+        low = column < middle - max(MISFIT_SIGMAS * scatter, MISFIT_LEAST)
+        codes = outliers.values[:, plane]
+        codes[low & (codes == OutlierCode.FINE)] = OutlierCode.MISFIT
 
 
-def _bad_frames(statistics: xr.DataArray) -> xr.DataArray:
-    """Judge every frame by the statistics of its whole plane, and warn of the bad ones."""
-    values = statistics.values
-    codes = np.zeros((values.shape[0], values.shape[1]), np.uint8)
-    lost = failed_planes(statistics)
-    for plane in set(range(values.shape[1])) - set(lost):
-        columns = dict(zip(STATISTICS, values[:, plane].T, strict=True))
-        codes[:, plane] = registration.find_bad_frames(FrameStatistics(**columns))
-    for code in registration.FrameCode:
-        frames = np.flatnonzero((codes == code).any(axis=1))
-        if code and len(frames):
-            listed = ", ".join(map(str, frames[:10])) + (" …" if len(frames) > 10 else "")
-            why = code.name.lower().replace("_", " ")
-            n_planes = int((codes == code).any(axis=0).sum())
-            warnings.warn(
-                f"{len(frames)} of {len(codes)} frames are bad ({why}) on {n_planes} of "
-                f"{codes.shape[1]} planes: {listed}",
-                stacklevel=3,
-            )
-    coords = {name: statistics.coords[name] for name in ("time", "z")}
-    return xr.DataArray(codes, dims=("time", "z"), coords=coords, name="bad_frames")
+def _summary(made: MotionCorrected) -> dict[str, Any]:
+    """Return counts, and the numbers of every plane."""
+    n_unsure, n_at_limit = (_n_frames(made.outliers, code) for code in DOUBTS)
+    planes = [
+        {
+            "plane": plane,
+            "n_bad_pixels": int(made.bad_pixels.values[plane].sum()),
+            "n_bad_frames": int((made.bad_frames.values[:, plane] > 0).sum()),
+            "n_outliers": int((made.outliers.values[:, plane] > 0).sum()),
+            **described(numbers),
+        }
+        for plane, numbers in enumerate(made.quality.values)
+    ]
+    return {"n_unsure": n_unsure, "n_at_limit": n_at_limit, "planes": planes}
