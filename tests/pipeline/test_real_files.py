@@ -67,7 +67,7 @@ def test_a_two_photon_movie_becomes_steadier(
     tifffile.imwrite(tmp_path / "m.tif", frames, metadata=None)
 
     code, _, err = clg("correct-motion", tmp_path / "m.tif", tmp_path / "out.tif", "--axes", "tyx",
-                       "--shifts", tmp_path / "shifts.csv", "--template",
+                       "--shifts", tmp_path / "shifts.csv", "--template-file",
                        tmp_path / "t.tif")  # fmt: skip
 
     assert (code, "Traceback" in err) == (0, False)
