@@ -101,7 +101,7 @@ def test_slices_one_by_one_give_the_table_of_the_volume() -> None:
 
 
 def test_a_long_stack_is_summed_up_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clgkit.segmentation.score.PENDING", 3)
+    monkeypatch.setattr("clgkit.segmentation.overlap.PENDING", 3)
     pairs = [(row(k % 2, 1), row(1, k % 3)) for k in range(12)]
 
     table = overlap_table(pairs)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-COMMANDS = {
+OF_A_RUN = {
     "init": "Write the settings file of a new run folder.",
     "run": "Compute whatever of a run is not there yet.",
     "status": "Show what is there, what is missing and why.",
@@ -32,6 +32,10 @@ COMMANDS = {
     "demo": "Simulate a fish, run everything, and compare with the truth.",
     "doctor": "Check this installation and machine.",
 }
+OF_LABELS = {
+    "score-labels": "Compare labels with the truth, object by object.",
+}
+COMMANDS = OF_A_RUN | OF_LABELS
 HELP = """Count every neuron once: label-guided calcium imaging, from raw stacks to networks.
 
 A run folder holds one settings file (run.toml) and one folder per finished stage:
@@ -83,7 +87,8 @@ class LazyGroup(click.Group):
         """List run commands and stages apart."""
         width = formatter.width
         for title, names in (
-            ("A run", COMMANDS),
+            ("A run", OF_A_RUN),
+            ("Labels and networks", OF_LABELS),
             ("Stages, on plain files", [name.replace("_", "-") for name in STAGES]),
         ):
             rows = []
@@ -101,7 +106,7 @@ def load(name: str) -> click.Command:
     if stage in STAGES:
         made: click.Command = importlib.import_module("clgkit.cli.plain").command(stage)
         return made
-    found: click.Command = importlib.import_module(f"clgkit.cli.{name}").command
+    found: click.Command = importlib.import_module(f"clgkit.cli.{stage}").command
     return found
 
 

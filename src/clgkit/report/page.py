@@ -28,7 +28,7 @@ from clgkit.stages import EXTRA, STAGES
 if TYPE_CHECKING:
     from clgkit.pipeline.runner import Run
 
-VERSION = 1
+VERSION = 2
 KEY = '<meta name="clgkit-key" content="{key}">'
 
 

@@ -1,53 +1,32 @@
 """Compare labels with the truth, object by object, from one sparse table of overlaps."""
 
-from collections.abc import Iterable
-from typing import NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["Matches", "OverlapTable", "Score", "match_labels", "overlap_table", "score_labels"]
+from clgkit.segmentation.overlap import OverlapTable, overlap_table
 
+__all__ = [
+    "Matches",
+    "OverlapTable",
+    "Score",
+    "ignore_border",
+    "match_labels",
+    "overlap_table",
+    "score_labels",
+]
+
+Bool: TypeAlias = npt.NDArray[np.bool_]
 Float64: TypeAlias = npt.NDArray[np.float64]
 Int64: TypeAlias = npt.NDArray[np.int64]
 UInt32: TypeAlias = npt.NDArray[np.uint32]
-UInt64: TypeAlias = npt.NDArray[np.uint64]
-Labels: TypeAlias = npt.NDArray[np.integer]
+Labels: TypeAlias = npt.NDArray[np.integer[Any]]
 
-PENDING = 4_000_000  # rows of the running table before they are summed up
-SHIFT = np.uint64(32)
-LOW = np.uint64(2**32 - 1)
-
-
-class OverlapTable(NamedTuple):
-    """Sizes of all objects and of all their overlaps, in voxels."""
-
-    truth_ids: UInt32
-    """(n,) sorted, without 0."""
-    truth_sizes: Int64
-    """(n,)"""
-    predicted_ids: UInt32
-    """(m,) sorted, without 0."""
-    predicted_sizes: Int64
-    """(m,)"""
-    truth_index: Int64
-    """(k,) row of `truth_ids`, for each overlapping pair."""
-    predicted_index: Int64
-    """(k,) row of `predicted_ids`."""
-    voxels: Int64
-    """(k,) common voxels, positive."""
-
-    @property
-    def iou(self) -> Float64:
-        """(k,) intersection over union of each overlapping pair."""
-        union = (
-            self.truth_sizes[self.truth_index]
-            + self.predicted_sizes[self.predicted_index]
-            - self.voxels
-        )
-        return self.voxels / union
+COVERS = 0.15
+HOLDS = 0.5
 
 
 class Matches(NamedTuple):
@@ -79,38 +58,14 @@ class Score(NamedTuple):
     """Share of true objects that two or more predicted ones cover by more than 15 % each."""
     under: float
     """Share of predicted objects that hold more than half of two or more true ones."""
-
-
-def overlap_table(slices: Iterable[tuple[Labels, Labels]]) -> OverlapTable:
-    """Count the common voxels of true and predicted objects.
-
-    Parameters
-    ----------
-    slices
-        Pairs (truth, prediction) of equal shape: the slices of two volumes, one after the other,
-        or once the two whole volumes.  Whole non-negative numbers up to 2**32 - 1.
-
-    Raises
-    ------
-    TypeError
-        If labels are not whole numbers.
-    ValueError
-        If two shapes differ, or an id is negative or above 2**32 - 1.
-    """
-    keys: list[UInt64] = []
-    counts: list[Int64] = []
-    pending = 0
-    for truth, prediction in slices:
-        key, count = _count_pairs(truth, prediction)
-        keys.append(key)
-        counts.append(count)
-        pending += key.size
-        if pending > PENDING:
-            key, count = _sum_up(np.concatenate(keys), np.concatenate(counts))
-            keys, counts, pending = [key], [count], 0
-    if not keys:
-        keys, counts = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    return _table(*_sum_up(np.concatenate(keys), np.concatenate(counts)))
+    seg: float
+    """Mean over the true objects of the IoU with the prediction that covers more than half."""
+    vi_split: float
+    """Variation of information, in bits: what the truth leaves open about the prediction."""
+    vi_merge: float
+    """The same the other way round; the sum of both is the distance."""
+    rand_error: float
+    """Adapted Rand error: 1 minus the F1 of pairs of voxels that belong together."""
 
 
 def match_labels(
@@ -131,18 +86,28 @@ def match_labels(
     the lower id is taken.  Below 0.5 the largest number of pairs is looked for, then the largest
     sum of IoU, by an assignment within each group of touching pairs.
     """
+    table = _as_table(truth, prediction)
+    kept = matching_pairs(table, iou=iou)
+    rows, columns = table.truth_index[kept], table.predicted_index[kept]
+    return Matches(table.truth_ids[rows], table.predicted_ids[columns], table.iou[kept])
+
+
+def matching_pairs(table: OverlapTable, *, iou: float) -> Int64:
+    """Return which of the overlapping pairs of a table are matches, sorted by true object."""
     if not 0 < iou <= 1:
         raise ValueError(f"the IoU of a match lies above 0 and up to 1; found {iou}")
-    table = _as_table(truth, prediction)
     good = np.flatnonzero(table.iou >= iou)
     rows, columns, values = table.truth_index[good], table.predicted_index[good], table.iou[good]
     kept = _greedy(rows, columns, values) if iou >= 0.5 else _assign(rows, columns, values)
-    kept = kept[np.argsort(rows[kept], kind="stable")]
-    return Matches(table.truth_ids[rows[kept]], table.predicted_ids[columns[kept]], values[kept])
+    return good[kept[np.argsort(rows[kept], kind="stable")]]
 
 
 def score_labels(
-    truth: Labels | OverlapTable, prediction: Labels | None = None, *, iou: float = 0.5
+    truth: Labels | OverlapTable,
+    prediction: Labels | None = None,
+    *,
+    iou: float = 0.5,
+    border: Literal["keep", "ignore"] = "keep",
 ) -> Score:
     """Score predicted objects against the true ones.
 
@@ -150,24 +115,28 @@ def score_labels(
     ----------
     truth, prediction, iou
         As in :func:`match_labels`.
+    border
+        Whether objects on the border of the volume count; see :func:`ignore_border`.
 
     Notes
     -----
     With no objects in both every quality is 1; with none in one of them every quality is 0, and
-    `count_error` is -1 or infinite.
+    `count_error` is -1 or infinite.  Variation of information and adapted Rand error look at the
+    voxels of true objects; the background of the prediction counts there as one object, as in
+    scikit-image.  The Rand error follows Arganda-Carreras et al. (2015) without the small-sample
+    term of scikit-image (pairs of a voxel with itself count).
     """
     table = _as_table(truth, prediction)
-    matched = match_labels(table, iou=iou).iou
+    if border == "ignore":
+        table = ignore_border(table, iou=iou)
+    matched = table.iou[matching_pairs(table, iou=iou)]
     n, m, hits = table.truth_ids.size, table.predicted_ids.size, matched.size
     nothing = 1.0 if n == m == 0 else 0.0
     total = float(matched.sum())
-    over = np.bincount(
-        table.truth_index[table.voxels > 0.15 * table.truth_sizes[table.truth_index]], minlength=n
-    )
-    under = np.bincount(
-        table.predicted_index[table.voxels > 0.5 * table.truth_sizes[table.truth_index]],
-        minlength=m,
-    )
+    main = main_parts(table)
+    split = np.bincount(table.truth_index[large_parts(table)], minlength=n) >= 2
+    merged = np.bincount(table.predicted_index[main], minlength=m) >= 2
+    vi_split, vi_merge, rand_error = _information(table)
     return Score(
         n_truth=n,
         n_predicted=m,
@@ -179,9 +148,55 @@ def score_labels(
         pq=2 * total / (n + m) if n + m else 1.0,
         mean_matched_iou=total / hits if hits else nothing,
         count_error=m / n - 1 if n else (float("inf") if m else 0.0),
-        over=float((over >= 2).sum()) / n if n else 0.0,
-        under=float((under >= 2).sum()) / m if m else 0.0,
+        over=float(split.sum()) / n if n else 0.0,
+        under=float(merged.sum()) / m if m else 0.0,
+        seg=float(table.iou[main].sum()) / n if n else nothing,
+        vi_split=vi_split,
+        vi_merge=vi_merge,
+        rand_error=rand_error,
     )
+
+
+def ignore_border(table: OverlapTable, *, iou: float = 0.5) -> OverlapTable:
+    """Return the table without true objects on the border and what was found of them.
+
+    A prediction stays if it matches a true object that stays, whatever it touches; it goes if it
+    matches one that goes, or if it matches none and touches the border itself.
+    """
+    matched = matching_pairs(table, iou=iou)
+    truth = ~table.truth_on_border
+    predicted = ~table.predicted_on_border
+    predicted[table.predicted_index[matched]] = truth[table.truth_index[matched]]
+    return table.keep(truth, predicted)
+
+
+def large_parts(table: OverlapTable) -> Bool:
+    """Tell of each overlapping pair whether it is more than 15 % of the true object."""
+    return np.asarray(table.voxels > COVERS * table.truth_sizes[table.truth_index])
+
+
+def main_parts(table: OverlapTable) -> Bool:
+    """Tell of each overlapping pair whether it is more than half of the true object."""
+    return np.asarray(table.voxels > HOLDS * table.truth_sizes[table.truth_index])
+
+
+def _information(table: OverlapTable) -> tuple[float, float, float]:
+    """Return both halves of the variation of information and the adapted Rand error."""
+    n, m = table.truth_ids.size, table.predicted_ids.size
+    covered = np.bincount(table.truth_index, table.voxels, n)
+    missed = table.truth_sizes - covered
+    held = np.append(np.bincount(table.predicted_index, table.voxels, m), missed.sum())
+    total = float(table.truth_sizes.sum())
+    if total == 0:
+        return 0.0, 0.0, 1.0 if m else 0.0
+    joint, alone, found = (x[x > 0] / total for x in (
+        np.append(table.voxels, missed), table.truth_sizes, held,
+    ))  # fmt: skip
+    together = float((joint * np.log2(joint)).sum())
+    split = float((alone * np.log2(alone)).sum()) - together
+    merge = float((found * np.log2(found)).sum()) - together
+    rand = 1 - 2 * float((joint**2).sum()) / float((alone**2).sum() + (found**2).sum())
+    return max(split, 0.0), max(merge, 0.0), rand
 
 
 def _as_table(truth: Labels | OverlapTable, prediction: Labels | None) -> OverlapTable:
@@ -196,63 +211,6 @@ def _as_table(truth: Labels | OverlapTable, prediction: Labels | None) -> Overla
     if truth.ndim < 3:
         return overlap_table([(truth, prediction)])
     return overlap_table(zip(truth, prediction, strict=True))
-
-
-def _count_pairs(truth: Labels, prediction: Labels) -> tuple[UInt64, Int64]:
-    """Return the pairs of ids in one slice as single numbers, and their voxels."""
-    if truth.shape != prediction.shape:
-        raise ValueError(
-            f"truth and prediction differ in shape: {truth.shape} and {prediction.shape}"
-        )
-    key = (_wide(truth) << SHIFT) | _wide(prediction)
-    if key.size == 0:
-        return key, np.empty(0, np.int64)
-    # Labels are constant along most of a row: sorting runs instead of voxels is ten times less.
-    starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
-    lengths = np.diff(starts, append=key.size).astype(np.int64)
-    runs = key[starts]
-    return _sum_up(runs[runs > 0], lengths[runs > 0])
-
-
-def _wide(labels: Labels) -> UInt64:
-    if labels.dtype.kind not in "ui":
-        raise TypeError(f"labels are whole numbers; found dtype {labels.dtype}")
-    if labels.size and (int(labels.min()) < 0 or int(labels.max()) > int(LOW)):
-        raise ValueError(
-            f"label ids lie between 0 and 2**32 - 1; found {labels.min()} to {labels.max()}"
-        )
-    return labels.ravel().astype(np.uint64)
-
-
-def _sum_up(keys: UInt64, counts: Int64) -> tuple[UInt64, Int64]:
-    """Return the different keys, sorted, and the sum of the counts of each."""
-    if keys.size == 0:
-        return keys, counts
-    order = np.argsort(keys, kind="stable")
-    keys, counts = keys[order], counts[order]
-    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
-    return keys[starts], np.add.reduceat(counts, starts)
-
-
-def _table(keys: UInt64, counts: Int64) -> OverlapTable:
-    truth, predicted = (keys >> SHIFT).astype(np.uint32), (keys & LOW).astype(np.uint32)
-    truth_ids, truth_sizes = _sizes(truth, counts)
-    predicted_ids, predicted_sizes = _sizes(predicted, counts)
-    both = (truth > 0) & (predicted > 0)
-    return OverlapTable(
-        truth_ids,
-        truth_sizes,
-        predicted_ids,
-        predicted_sizes,
-        np.searchsorted(truth_ids, truth[both]).astype(np.int64),
-        np.searchsorted(predicted_ids, predicted[both]).astype(np.int64),
-        counts[both],
-    )
-
-
-def _sizes(ids: UInt32, counts: Int64) -> tuple[UInt32, Int64]:
-    keys, sizes = _sum_up(ids[ids > 0].astype(np.uint64), counts[ids > 0])
-    return keys.astype(np.uint32), sizes
 
 
 def _greedy(rows: Int64, columns: Int64, values: Float64) -> Int64:
