@@ -111,6 +111,11 @@ class RawInputs:
         self._same(volume, like.isel(time=0), "reference")
         return volume
 
+    @cached_property
+    def model(self) -> bytes:
+        """The content of a network's file."""
+        return self._path("model").read_bytes()
+
     def _movie(self, name: str, rate: float | None, voxel: Any) -> Movie:
         given, function = self.settings[name], self.settings["function"]
         image = io.open_image(

@@ -74,6 +74,13 @@ class PlaneMapSource(Params):
     """Text file with lines like `2-85` (functional plane - structural slice, from 1)."""
 
 
+class ModelFile(Params):
+    """A network of your own that finds nuclei (optional)."""
+
+    path: str | None = None
+    """A Cellpose 2 or 3 model, or a network that `clg train-nuclei` wrote."""
+
+
 class Resources(Params):
     """What the run may use; no result depends on it."""
 
@@ -96,6 +103,7 @@ def settings_model() -> type[BaseModel]:
         "plane_map": PlaneMapSource,
         "reference": Reference,
         "nuclear": Nuclear,
+        "model": ModelFile,
         "resources": Resources,
         **{name: params_of(name) for name in STAGES},
     }

@@ -28,7 +28,7 @@ class Stage:
         What the user gets, in one line.
     inputs
         Argument → where it comes from: a raw input (``structure``, ``function``,
-        ``plane_map``, ``reference``, ``nuclear``) or ``<stage>.<field>``.  Of several sources
+        ``plane_map``, ``reference``, ``nuclear``, ``model``) or ``<stage>.<field>``.  Of several sources
         with ``or`` between them the first that a run has is taken; a trailing ``?`` marks what
         may be absent.
     optional
@@ -60,7 +60,7 @@ class Source(NamedTuple):
     field: str = ""
 
 
-EXTRA = ("plane_map", "reference", "nuclear")
+EXTRA = ("plane_map", "reference", "nuclear", "model")
 """Raw inputs that a run may lack."""
 
 
