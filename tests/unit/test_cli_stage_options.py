@@ -22,6 +22,7 @@ WITH_NUMBERS = [
     if params_of(stage).model_fields[name].annotation in {int, float}
 ]  # fmt: skip
 FILES = {
+    "deconvolve": ("v.tif", "out.tif"),
     "normalize_contrast": ("v.tif", "out.tif"),
     "segment_nuclei": ("v.tif", "out.tif"),
     "correct_motion": ("v.tif", "out.tif"),
@@ -157,7 +158,8 @@ def test_motion_leaves_shifts_and_template_beside_the_movie(
 ) -> None:
     code, told, _ = clg(
         "correct-motion", movie, tmp_path / "out.npy", "--axes", "tzyx", "--method", "rigid",
-        "--shifts", tmp_path / "s.csv", "--template-file", tmp_path / "t.tif", "--max-shift-px", "3",
+        "--shifts", tmp_path / "s.csv", "--template-file", tmp_path / "t.tif",
+        "--max-shift-px", "3",
     )  # fmt: skip
 
     assert (code, told) == (0, f"Wrote {tmp_path / 'out.npy'}.\n")

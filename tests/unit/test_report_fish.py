@@ -27,6 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         {
             "function": {"path": "function.npy", **function},
             "structure": {"path": "structure.npy", **structure},
+            "align_planes": {"drift_bin_s": 10.0},
             "dismantle": {"relative_to": "lcc"},
         },
     )
