@@ -45,6 +45,8 @@ OPENERS = {
     **dict.fromkeys(("np.memmap", "numpy.memmap"), (2, "r+")),
     **dict.fromkeys(("np.lib.format.open_memmap", "open_memmap"), (1, "r+")),
 }
+# Where the target does not stand first.
+TARGET_PLACES = {"torch.save": 1}
 FORBIDDEN_KEYWORDS = {"shell": True, "allow_pickle": True, "weights_only": False}
 
 
@@ -76,7 +78,8 @@ def base_of(node: ast.expr) -> str:
 def written_target(call: ast.Call, name: str) -> str | None:
     """Return what a call writes to, or None if it writes nothing."""
     owner, _, last = name.rpartition(".")
-    target = base_of(call.args[0]) if call.args else "?"
+    place = TARGET_PLACES.get(name, 0)
+    target = base_of(call.args[place]) if len(call.args) > place else "?"
     if name in OPENERS:
         position, default = OPENERS[name]
         return target if writes(mode_of(call, position=position, default=default)) else None

@@ -34,6 +34,8 @@ OF_A_RUN = {
 }
 OF_LABELS = {
     "score-labels": "Compare labels with the truth, object by object.",
+    "train-cellpose": "Train a Cellpose network on slices of yours.",
+    "train-denoiser": "Train a network on the movie it is to denoise.",
 }
 COMMANDS = OF_A_RUN | OF_LABELS
 HELP = """Count every neuron once: label-guided calcium imaging, from raw stacks to networks.
