@@ -14,13 +14,30 @@ Settings are those that the program's documentation gives for a field of 512 pix
 import sys
 import time
 from importlib import metadata
+from unittest.mock import MagicMock
 
 import numpy as np
+
+STAND_INS = ("", ".ops", ".ops.boxes", ".transforms", ".transforms.functional")
+
+
+def survive_torchvision():
+    """Put stand-ins in the place of a torchvision that does not fit the installed torch.
+
+    suite2p imports it by way of Cellpose, which its registration does not use.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError):  # "operator torchvision::nms does not exist"
+        for name in STAND_INS:
+            sys.modules[f"torchvision{name}"] = MagicMock()
 
 
 def with_suite2p(movie, points, rigid, max_shift_px, reference):
     """Blocks of 128 px, up to 5 px about the rigid shift."""
     import torch
+
+    survive_torchvision()
     from suite2p.parameters import default_settings
     from suite2p.registration import register
 
