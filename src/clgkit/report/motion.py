@@ -41,7 +41,7 @@ def shifts(results: Results) -> Markup:
     values = np.asarray(found.values, np.float64)
     time = _times(found)
     planes = [p for p in range(values.shape[1]) if p not in results.failed_planes()]
-    colours = mpl.colormaps["viridis"](np.linspace(0.2, 0.8, max(len(planes), 1)))
+    colours = mpl.colormaps["viridis"](np.linspace(0.2, 0.8, len(planes)))
 
     outliers = results.array("correct_motion.outliers")
     doubtful = np.zeros(0, np.int64)
@@ -87,7 +87,8 @@ def agreement(results: Results) -> Markup:
     if found is None or not found.size:
         return absent("The agreement of frames with their template was not measured.")
     values = np.asarray(found.values, np.float64)
-    lowest = -sampling.bin_means(-values.T, COLUMNS)
+    # The worst frame of a bin: in a mean a short moment would not be seen.
+    lowest = np.fmin.reduceat(values.T, sampling.bin_edges(len(values), COLUMNS), axis=1)
     bad = results.array("correct_motion.bad_frames")
     marks = np.zeros(values.shape, np.uint8) if bad is None else bad.values
     outliers = results.array("correct_motion.outliers")

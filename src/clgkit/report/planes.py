@@ -188,7 +188,7 @@ def _section(
     slices: xr.DataArray, depth: npt.NDArray[Any], where: npt.NDArray[Any]
 ) -> npt.NDArray[np.float32]:
     """Read the stack at some places, each in the nearest slice; NaN outside."""
-    nearest = np.floor(depth + 0.5).astype(np.int64)
+    nearest = np.floor(np.nan_to_num(depth, nan=-1, posinf=-1, neginf=-1) + 0.5).astype(np.int64)
     offset = np.asarray(where - np.indices(depth.shape).transpose(1, 2, 0), np.float64)
     made = np.full(depth.shape, np.nan, np.float32)
     for z in np.unique(nearest):

@@ -19,6 +19,8 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Window = tuple[slice, slice]
 WHOLE: Window = (slice(None), slice(None))
+NO_LIGHT = float(np.finfo(np.float32).tiny)
+"""Percentiles are those of bins: that of 0 is a little above it."""
 
 
 class Brightness(NamedTuple):
@@ -96,12 +98,14 @@ class _Counts(NamedTuple):
 
     def bright(self, percentile: float) -> float:
         """Return the percentile, or the maximum where it is 0."""
-        return self.limits.limits(low=0, high=percentile).high or self.highest
+        found = self.limits.limits(low=0, high=percentile).high
+        return found if found > NO_LIGHT else self.highest
 
 
 def above(values: npt.NDArray[Any], offset: float) -> Float32:
     """Return what lies above the offset; if it is positive, nothing falls below 0."""
-    light = np.asarray(values, np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 it becomes infinity, which is refused
+        light = np.asarray(values, np.float32)
     if not offset:
         return light
     light = light - np.float32(offset)

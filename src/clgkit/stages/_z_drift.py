@@ -13,6 +13,7 @@ import xarray as xr
 from clgkit import registration
 from clgkit.blocks import output
 from clgkit.data import rate_hz, voxel_um
+from clgkit.schema import Schema
 from clgkit.stages._time_means import mean_over_time, numbered
 from clgkit.workspace import Workspace, failed_planes
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from clgkit.data import Movie, Volume
 
+BAD_FRAMES = Schema("table of bad frames", ("time", "z"), "iub")
 REACH_UM = 6.0
 """Slices so far above and below a plane are compared with it."""
 LEAST_SLICES = 2

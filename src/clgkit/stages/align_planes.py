@@ -17,7 +17,7 @@ from clgkit.params import Params
 from clgkit.stages import _planes_match as matching
 from clgkit.stages._field_of_view import check_field_of_view
 from clgkit.stages._planes_place import FACTS, place_plane
-from clgkit.stages._z_drift import measure_z_drift
+from clgkit.stages._z_drift import BAD_FRAMES, measure_z_drift
 from clgkit.workspace import Workspace, failed_planes
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def align_planes(  # noqa: PLR0917  (the inputs of a stage, in the order of the 
     plane_map: xr.DataArray | None = None,
     nuclear: Volume | None = None,
     corrected: Movie | None = None,
+    bad_frames: xr.DataArray | None = None,
     params: AlignPlanes = AlignPlanes(),  # noqa: B008  (frozen)
     *,
     workspace: Workspace | None = None,
@@ -87,6 +88,8 @@ def align_planes(  # noqa: PLR0917  (the inputs of a stage, in the order of the 
     corrected
         Movie with its motion undone, better of the nuclei; it is read only if ``drift_bin_s``
         is given.
+    bad_frames
+        (time, z) codes of frames; those above 0 take no part in the drift.
     params
         Settings.
     workspace
@@ -133,7 +136,7 @@ def align_planes(  # noqa: PLR0917  (the inputs of a stage, in the order of the 
         found = _search(seen, numbers, params)
     _warn(found, usable, given, params)
     planes, scores = _labelled(found, template, usable, given)
-    drift = _drift(corrected, planes, structure, params, workspace)
+    drift = _drift(corrected, bad_frames, planes, structure, params=params, workspace=workspace)
     maps, residual, facts = (workspace or Workspace()).map_blocks(
         partial(
             place_plane,
@@ -176,8 +179,10 @@ def _search(seen: matching.Seen, numbers: npt.NDArray[np.int64], params: AlignPl
 
 def _drift(
     corrected: Movie | None,
+    bad_frames: xr.DataArray | None,
     planes: xr.DataArray,
     structure: Volume,
+    *,
     params: AlignPlanes,
     workspace: Workspace | None,
 ) -> xr.DataArray | None:
@@ -191,6 +196,8 @@ def _drift(
                 "both of the same recording.",
                 code="E_SHAPE",
             )
+    if bad_frames is not None:
+        BAD_FRAMES.check(bad_frames)
     if params.drift_bin_s is None:
         return None
     if corrected is None:
@@ -201,6 +208,7 @@ def _drift(
         planes,
         structure,
         bin_s=params.drift_bin_s,
+        bad_frames=bad_frames,
         max_shift_px=params.max_shift_px,
         nucleus_um=params.nucleus_um,
         workspace=workspace,

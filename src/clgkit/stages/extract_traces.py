@@ -125,7 +125,7 @@ def extract_traces(  # noqa: PLR0917  (the inputs of a stage, in the order of th
     for given, schema in ((maps, MAPS), (residual, RESIDUAL)):
         if given is not None:
             schema.check(given)
-    _check_maps(maps, corrected)
+    _check_maps(maps, residual, corrected)
     skipped = _skipped(bad_frames, corrected, params)
     workspace = workspace or Workspace()
     follows = params.use_offset and params.compat == "none"
@@ -221,12 +221,19 @@ def _find(
     return found
 
 
-def _check_maps(maps: xr.DataArray | None, movie: Movie) -> None:
-    wanted = (*(movie.sizes[dim] for dim in "zyx"), 3)
+def _check_maps(maps: xr.DataArray | None, residual: Volume | None, movie: Movie) -> None:
+    planes = tuple(movie.sizes[dim] for dim in "zyx")
+    wanted = (*planes, 3)
     if maps is not None and maps.shape != wanted:
         raise DataError(
             f"The map of the planes has shape {maps.shape}; wanted is {wanted} (z, y, x, axis). "
             "Take the map of the same recording, made by align_planes of this version.",
+            code="E_SHAPE",
+        )
+    if residual is not None and residual.shape != planes:
+        raise DataError(
+            f"The residual of the registration has shape {residual.shape}; wanted is {planes} "
+            "(z, y, x). Take that of the same recording.",
             code="E_SHAPE",
         )
 
