@@ -13,7 +13,7 @@ TAU_S = 2.0
 READ_NOISE = 0.5
 MODULES = 5
 RADIUS_PX = 4.5
-BACKGROUND = 0.6  # of the light that falls on the mean pixel
+BACKGROUND = 0.4  # of the light that falls on the mean pixel
 
 
 class DimPlane(NamedTuple):
@@ -30,7 +30,7 @@ def make_dim_plane(
     """Return a plane of so many photons per pixel on average; read noise 0.5 photons."""
     rng = np.random.default_rng(seed)
     masks = _disks(rng, side, n_cells)
-    soft = np.stack([gaussian_filter(mask.astype(np.float64), 0.7) for mask in masks])
+    soft = np.stack([gaussian_filter(mask.astype(np.float64), 0.5) for mask in masks])
     traces = _traces(rng, n_cells, n_frames)
     neuropil = gaussian_filter(rng.standard_normal((3, side, side)), (0, 12, 12))
     neuropil = 0.15 * neuropil / neuropil.std() + 1 / 3

@@ -28,7 +28,7 @@ from clgkit.pipeline.store import Partial
 from clgkit.segmentation import score_labels, segment_classical
 from clgkit.simulate import Fish, preset
 from clgkit.stages.deconvolve import Deconvolve, deconvolve
-from clgkit.stages.segment_nuclei import segment_nuclei
+from clgkit.stages.segment_nuclei import SegmentNuclei, segment_nuclei
 from clgkit.workspace import Workspace
 
 Float32: TypeAlias = npt.NDArray[np.float32]
@@ -239,7 +239,10 @@ def figure_empty_field(size: Size) -> Figure:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that no nucleus was found
         smooth = deconvolve(flat, Deconvolve(iterations=120 if size == "full" else 5)).deconvolved
-        found, believed = (segment_nuclei(smooth, raw).summary["n_seeds"] for raw in (flat, None))
+        classical = SegmentNuclei(method="classical")  # networks read the raw stack anyway
+        found, believed = (
+            segment_nuclei(smooth, raw, params=classical).summary["n_seeds"] for raw in (flat, None)
+        )
     return Figure(
         f"nuclei in an empty field ({believed} without the raw one)", "1", found, target=0
     )

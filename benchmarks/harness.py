@@ -155,7 +155,7 @@ def packages() -> list[str]:
 def figures_of(package: str) -> Iterator[tuple[str, Callable[[Size], Figure]]]:
     """Yield name and function of each figure of a package, in order of the file."""
     module = importlib.import_module(f"benchmarks.{package}")
-    for name, function in vars(module).items():
+    for name, function in list(vars(module).items()):  # warnings leave a register there
         if name.startswith("figure_"):
             yield name, function
 

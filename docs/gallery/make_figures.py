@@ -93,7 +93,7 @@ def overlay(one: Array, other: Array) -> Array:
 
     def stretched(image: Array) -> Array:
         low, high = np.nanpercentile(image, [1, 99.7])
-        return np.nan_to_num(np.clip((image - low) / (high - low), 0, 1))
+        return np.asarray(np.nan_to_num(np.clip((image - low) / (high - low), 0, 1)))
 
     first, second = stretched(one), stretched(other)
     return np.dstack([first, second, first])
@@ -277,20 +277,19 @@ def tell_nuclei(folder: Path) -> Numbers:
     for name, truth, diameter in (("ovule", ovule, 3.5), ("StarDist demo", demo, 10.0)):
         stack, voxel = read_volumes(folder)[name]
         volume = data.volume(stack, voxel_um=voxel)
-        settings = SegmentNuclei(diameter_um=diameter, elongation=1.0)
-        smooth = deconvolve(volume).deconvolved
-        found = {
-            "raw": segment_nuclei(volume, params=settings),
-            "denoised": segment_nuclei(smooth, volume, settings),
-            "radius 10": segment_nuclei(normalize_contrast(volume).normalized, params=settings),
-            "radius 30": segment_nuclei(
-                normalize_contrast(volume, NormalizeContrast(radius_px=30)).normalized,
-                params=settings,
-            ),
-        }
-        scores = {key: score_labels(truth, made.labels.values) for key, made in found.items()}
-        told[name] = ", ".join(f"{k} {s.f1:.2f} ({s.n_predicted})" for k, s in scores.items())
-        told[name] += f" of {scores['raw'].n_truth}"
+        seen = {"raw": volume, "denoised": deconvolve(volume).deconvolved}
+        for radius in (10, 30):
+            even = normalize_contrast(volume, NormalizeContrast(radius_px=radius))
+            seen[f"radius {radius}"] = even.normalized
+        for method in ("network", "classical"):
+            settings = SegmentNuclei(method=method, diameter_um=diameter, elongation=1.0)
+            scores = []
+            for key, image in seen.items():
+                noise_from = volume if key == "denoised" else None
+                labels = segment_nuclei(image, noise_from, params=settings).labels.values
+                score = score_labels(truth, labels)
+                scores.append(f"{key} {score.f1:.2f} ({score.n_predicted} of {score.n_truth})")
+            told[f"{name}, {method}"] = ", ".join(scores)
     return told
 
 

@@ -75,7 +75,8 @@ def chain(pixels: npt.NDArray[Any], *, direction: Any = "labels", **how: Any) ->
     )  # fmt: skip
     planes = align_planes(
         motion.template, structure(), MAP, nuclear.template, nuclear.corrected,
-        AlignPlanes(in_plane="offset", drift_bin_s=3.5, tilt="none"), workspace=SERIAL,
+        motion.bad_frames, params=AlignPlanes(in_plane="offset", drift_bin_s=3.5, tilt="none"),
+        workspace=SERIAL,
     )  # fmt: skip
     traces = extract_traces(
         motion.corrected, labels(), planes.planes, planes.maps, planes.residual,
@@ -245,7 +246,7 @@ def test_a_plane_and_a_few_frames_go_all_the_way(n_frames: int) -> None:
     stack = structure().isel(y=slice(0, 61), x=slice(0, 57))
     planes = align_planes(
         motion.template, stack, None, None, motion.corrected,
-        AlignPlanes(drift_bin_s=60), workspace=SERIAL,
+        params=AlignPlanes(drift_bin_s=60), workspace=SERIAL,
     )  # fmt: skip
     known = xr.DataArray(np.zeros(1, np.int32), dims=("z",))
     traces = extract_traces(
