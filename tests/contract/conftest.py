@@ -40,4 +40,5 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
     monkeypatch.setattr(compute_dff, "ROWS", 7)
     monkeypatch.setattr(denoise_traces, "ROWS", 11)
     monkeypatch.setattr(segment_nuclei, "CORE_PX", {"z": 17, "y": 50, "x": 47})
+    monkeypatch.setattr(segment_nuclei, "SLAB_PX", 7)
     monkeypatch.setattr(deconvolution, "choose_core", lambda *_, **__: (17, 50, 47))

@@ -26,7 +26,7 @@ from tests.contract.fish import assert_same, params_for, run
 
 EVERY_STAGE = pytest.mark.parametrize("name", STAGES)
 IN_BLOCKS = (
-    "deconvolve", "normalize_contrast", "segment_nuclei", "correct_motion", "apply_motion",
+    "deconvolve", "normalize_contrast", "segment_nuclei", "correct_motion", "denoise", "apply_motion",
     "align_planes",
     "extract_traces", "merge_planes", "compute_dff", "denoise_traces",
 )  # fmt: skip
@@ -219,6 +219,7 @@ def test_a_wrong_input_is_refused_with_all_that_is_wrong(
             ("segment_nuclei", "structure", "zyx"),
             ("segment_nuclei", "raw", "zyx"),
             ("correct_motion", "function", "zyx"),
+            ("denoise", "corrected", "zyx"),
             ("apply_motion", "movie", "zyx"),
             ("apply_motion", "template", "zyx"),
             ("align_planes", "template", "zyx"),
@@ -280,14 +281,20 @@ OUT_OF_RANGE: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "high_percentile": (-1, 100.5), "low_intensity": (), "high_intensity": (),
     },
     "segment_nuclei": {
-        "diameter_um": (0, -6), "elongation": (0, -1), "noise_factor": (0, -1),
+        "diameter_um": (0, -6, "nonsense"), "elongation": (0, -1), "noise_factor": (0, -1),
         "peak_share": (-0.1, 1), "height_share": (0, 1), "min_volume_share": (-0.1, 1),
+        "min_probability": (0, 1), "min_peak": (-0.1, 1), "section_diameter_um": (0, -1),
+        "cellprob_threshold": (-21, 21), "flow_threshold": (-0.1, 11),
+        "min_section_px": (-1, 1.5), "stitch_iou": (-0.1, 1), "bridge_iou": (0, -1),
+        "bridge_area_share": (-0.1, 1), "waist": (-0.1, 1), "waist_of_long": (-0.1, 1),
+        "long_chain": (0, -1), "too_long_chain": (0, -1), "min_chain_share": (-0.1, 1),
     },
     "correct_motion": {
         "max_shift_px": (0, -1, 1.5), "upsampling": (0, 2.5), "template_frames": (0, 0.5),
         "iterations": (0, -2), "max_deviation_px": (0, -1), "grid_px": (0, 1.5),
         "overlap_px": (-1, 0.5), "bin_frames": (0, 0.5), "buffer_bins": (0, -1),
     },
+    "denoise": {"fit_frames": (7, 0, 8.5)},
     "apply_motion": {},
     "align_planes": {
         "max_shift_px": (0, 2.5), "min_score": (-0.1, 1.1), "nucleus_um": (0, -1),
@@ -391,6 +398,7 @@ PROMISED: Mapping[str, Mapping[str, tuple[tuple[str, ...], str, set[str]]]] = {
     "segment_nuclei": {
         "labels": (("z", "y", "x"), "uint32", {"z", "y", "x"}),
         "seeds": (("z", "y", "x"), "uint8", {"z", "y", "x"}),
+        "nuclei": (("nucleus", "measure"), "float64", {"nucleus", "z", "y", "x"}),
     },
     "correct_motion": {
         "corrected": (("time", "z", "y", "x"), "float32", {"time", "z", "y", "x"}),
@@ -405,6 +413,17 @@ PROMISED: Mapping[str, Mapping[str, tuple[tuple[str, ...], str, set[str]]]] = {
         "outliers": (("time", "z"), "uint8", {"time", "z"}),
         "quality": (("z", "measure"), "float64", {"z"}),
         "residual_flow": (("z", "flow_y", "flow_x"), "float32", {"z", "flow_y", "flow_x"}),
+    },
+    "denoise": {
+        "denoised": (("time", "z", "y", "x"), "float32", {"time", "z", "y", "x"}),
+        "mean": (("z", "y", "x"), "float32", {"z", "y", "x"}),
+        "sigma": (("z", "y", "x"), "float32", {"z", "y", "x"}),
+        "noise": (("z", "measure"), "float64", {"z"}),
+        "quality": (("z", "measure"), "float64", {"z"}),
+        "footprints": (("z", "block_y", "block_x", "component", "row", "column"), "float32", {
+            "z"}),
+        "n_components": (("z", "block_y", "block_x"), "int32", {"z"}),
+        "eigenvalues": (("z", "block_y", "block_x", "order"), "float32", {"z"}),
     },
     "apply_motion": {
         "corrected": (("time", "z", "y", "x"), "float32", {"time", "z", "y", "x"}),

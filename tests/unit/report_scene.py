@@ -10,6 +10,7 @@ import xarray as xr
 from clgkit.data import Network
 from clgkit.pipeline import nouns, settings
 from clgkit.pipeline.runner import Run
+from clgkit.stages._segment_found import MEASURES, Found, summary_of, table_of
 from clgkit.stages.align_planes import PlanesAligned
 from clgkit.stages.apply_motion import MotionApplied
 from clgkit.stages.build_network import NetworkBuilt
@@ -102,9 +103,7 @@ def results(scene: Scene, rng: np.random.Generator) -> dict[str, Any]:
             volume,
             {"low": 96.0, "high": 812.5, "window_px": [1, 21, 21], "offset": None, "gain": None},
         ),
-        "segment_nuclei": NucleiSegmented(
-            _volume(labels), _volume((labels > 0).astype(np.uint8)), {"n_seeds": scene.n_neurons}
-        ),
+        "segment_nuclei": _segmented(_volume(labels)),
         "correct_motion": _motion(scene, rng),
         "apply_motion": _second_channel(scene),
         "align_planes": _aligned(scene, rng),
@@ -122,6 +121,16 @@ def _volume(values: np.ndarray) -> xr.DataArray:
         for dim, n in zip("zyx", values.shape, strict=True)
     }
     return xr.DataArray(values, dims=("z", "y", "x"), coords=coords)
+
+
+def _segmented(labels: xr.DataArray) -> NucleiSegmented:
+    found = Found(labels, summary={"n_seeds": int(labels.max())})
+    table = table_of(found)
+    table.values[:, MEASURES.index("probability")] = np.linspace(0.6, 0.95, len(table))
+    table.values[:1, MEASURES.index("unsure")] = 1
+    summary = {"method": "network", "diameter_um": [12.0, 6.0, 6.0], "is_estimated": False}
+    seeds = (labels > 0).astype(np.uint8)
+    return NucleiSegmented(labels, seeds, table, summary | summary_of(found, table))
 
 
 def _time(scene: Scene) -> tuple[str, np.ndarray, dict[str, str]]:

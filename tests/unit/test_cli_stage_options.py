@@ -26,6 +26,7 @@ FILES = {
     "normalize_contrast": ("v.tif", "out.tif"),
     "segment_nuclei": ("v.tif", "out.tif"),
     "correct_motion": ("v.tif", "out.tif"),
+    "denoise": ("f.tif", "out.tif"),
     "apply_motion": ("v.tif", "out.tif", "--shifts", "s.npz"),
     "align_planes": ("f.tif", "v.tif", "out.txt"),
     "extract_traces": ("f.tif", "v.tif", "planes.txt", "out.h5"),
@@ -66,7 +67,7 @@ def test_every_setting_is_an_option_with_its_meaning_and_default(stage: str, nam
     [
         ("correct_motion", "method", "[piecewise|rigid]"),
         ("correct_motion", "max_shift_px", "INTEGER"),
-        ("segment_nuclei", "diameter_um", "NUMBER"),
+        ("segment_nuclei", "elongation", "NUMBER"),
     ],
 )
 def test_an_option_says_what_it_takes(stage: str, name: str, shown: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clgkit.report import drawing, images, motion, network, neurons
+from clgkit.report import drawing, images, motion, network, neurons, nuclei
 from tests.unit.report_known import Caught, Known, array, cells
 
 NAN = np.nan
@@ -360,7 +360,7 @@ def test_nuclei_without_a_label_leave_a_sentence() -> None:
     empty = array(np.zeros((0, 4, 4), np.uint32), "z", "y", "x")
     results = Known({"segment_nuclei.labels": empty, "normalize_contrast.normalized": empty})
 
-    assert "There are no nuclei to show." in images.nuclei(results)
+    assert "There are no nuclei to show." in nuclei.nuclei(results)
 
 
 def test_colours_of_the_night_sky_do_not_follow_the_page() -> None:

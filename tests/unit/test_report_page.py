@@ -12,15 +12,16 @@ import pytest
 from clgkit import report
 from clgkit.pipeline.arrays import ZarrPixels
 from clgkit.pipeline.runner import Run
-from clgkit.report import activity, images, motion, network, neurons, overview, planes
+from clgkit.report import activity, images, motion, network, neurons, nuclei, overview, planes
 from clgkit.report.results import Results
 from clgkit.stages import STAGES
 from tests.pipeline.tiny import CHAIN
 from tests.unit.report_scene import Scene, write_run
 
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-FIGURES = {"shifts", "agreement", "flow", "coverage", "control", "drift", "calibration", "raster",
-           "traces", "correlations", "network", "degrees", "dismantling"}  # fmt: skip
+FIGURES = {"nuclei_sheet", "nuclei_sizes", "shifts", "agreement", "flow", "coverage", "control",
+           "drift", "calibration", "raster", "traces", "correlations", "network", "degrees",
+           "dismantling"}  # fmt: skip
 VOID = {"meta", "img", "input", "br", "path", "use", "image", "rect"}
 
 
@@ -169,7 +170,7 @@ def test_a_run_of_any_size_has_a_report(scene: Scene, tmp_path: Path) -> None:
 
 FIGURES_OF = {
     "normalize_contrast": images.contrast,
-    "segment_nuclei": images.nuclei,
+    "segment_nuclei": nuclei.nuclei,
     "correct_motion": motion.shifts,
     "align_planes": planes.coverage,
     "extract_traces": images.on_plane,
@@ -331,7 +332,7 @@ def test_a_movie_is_read_frame_by_frame(run: Run, monkeypatch: pytest.MonkeyPatc
         return values
 
     monkeypatch.setattr(ZarrPixels, "__getitem__", watched)
-    for show in (images.motion, images.contrast, images.nuclei, images.on_plane):
+    for show in (images.motion, images.contrast, nuclei.nuclei, images.on_plane):
         show(Results(run))
 
     of_movie = [size for name, size in read if name == "corrected"]

@@ -6,11 +6,11 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
+from clgkit.segmentation.fine_tuning import FineRecipe, fine_tune  # noqa: E402
 from clgkit.segmentation.network import NucleusNetwork, segment_network, shipped_network  # noqa: E402
 from clgkit.segmentation.training import (  # noqa: E402
     Progress,
     Trainer,
-    fine_tune,
     held_out_loss,
     rate_at,
 )
@@ -169,7 +169,7 @@ def test_nothing_to_learn_from_is_refused(stack: LabelledStack) -> None:
         Trainer([])
     with pytest.raises(ValueError, match="nothing to learn from"):
         fine_tune(shipped_network(), [])
-    with pytest.raises(ValueError, match="use fine_tune"):
+    with pytest.raises(ValueError, match="use FineTuner"):
         Trainer([replace(stack, solid=False)])
 
 
@@ -204,17 +204,20 @@ def test_a_few_slices_adapt_the_network_to_other_tissue() -> None:
     seen: list[Progress] = []
 
     tuned = fine_tune(
-        shipped_network(), [slices], n_steps=50, seed=0, crop_px=48, report=seen.append
+        shipped_network(),
+        [slices],
+        recipe=FineRecipe(n_steps=50, crop_px=48),
+        report=seen.append,
     )
 
     gain = foreground_iou(tuned, other, truth) - foreground_iou(shipped_network(), other, truth)
     assert gain > 0.05
-    assert [p.step for p in seen] == [50]
+    assert [p.step for p in seen] == [25, 50]
 
 
 def test_small_volumes_teach_the_distance(stack: LabelledStack) -> None:
     before = held_out_loss(read_onnx(shipped_network().weights), [stack], crop_px=48)
 
-    tuned = fine_tune(shipped_network(), [stack], n_steps=15, crop_px=48)
+    tuned = fine_tune(shipped_network(), [stack], recipe=FineRecipe(n_steps=15, crop_px=48))
 
     assert held_out_loss(read_onnx(tuned.weights), [stack], crop_px=48) < before

@@ -6,7 +6,7 @@ import importlib
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clgkit.cli.options import RESOURCES, resources, workspace
+from clgkit.errors import DataError
 from clgkit.stages import STAGES, params_of
 
 if TYPE_CHECKING:
@@ -22,13 +23,18 @@ if TYPE_CHECKING:
 
 FILES = click.Path(path_type=Path)
 MOTION = ("apply_motion",)
+NUCLEI = ("segment_nuclei",)
+DENOISE = ("denoise",)
 TABLES = ("merge_planes", "compute_dff", "denoise_traces")
 NETWORKS = ("build_network", "measure_network", "dismantle")
+WRITTEN = ("output", "template_file", "denoised", "scores", "drift", "nuclei")
+"""Arguments of commands that name a result, as does ``shifts`` of one of them."""
 
 
 def command(stage: str) -> click.Command:
     """Return the command of a stage."""
-    families = {"networks": NETWORKS, "tables": TABLES, "motion": MOTION}
+    families = {"networks": NETWORKS, "tables": TABLES, "motion": MOTION, "denoise": DENOISE}
+    families |= {"nuclei": NUCLEI}
     family = next((name for name, stages in families.items() if stage in stages), "images")
     module = importlib.import_module(f"clgkit.cli.plain_{family}")
     made: click.Command = getattr(module, stage)
@@ -42,13 +48,15 @@ def stage_command(stage: str, examples: str) -> Callable[[Callable[..., None]], 
     ``scratch``, a workspace that keeps results in a temporary folder beside the output.
     """
     kind = params_of(stage)
-    lines = "\n".join(f"    {line}" for line in examples.strip().splitlines())
+    pasted = examples.strip().replace("\n    ", " \\\n    ")  # as a shell goes on
+    lines = "\n".join(f"    {line}" for line in pasted.splitlines())
 
     def decorate(function: Callable[..., None]) -> click.Command:
         def call(**given: Any) -> None:
             values = {name: given.pop(name) for name in kind.model_fields}
             limits = {name: given.pop(name) for name in RESOURCES}
             params = parse(kind, values)
+            check_written(stage, given)
             with scratch(given["output"], limits) as place, told():
                 function(params=params, workspace=place, **given)
 
@@ -103,15 +111,50 @@ def _plain(value: Any) -> Any:
         return value
 
 
+def check_written(stage: str, given: dict[str, Any]) -> None:
+    """Refuse names that results cannot have, before the work and not after.
+
+    A result must not take the place of what it is made of, nor that of another result.
+    """
+    paths = {name: value for name, value in given.items() if isinstance(value, Path)}
+    results = {*WRITTEN, "shifts"} if stage == "correct_motion" else {*WRITTEN}
+    for name in sorted(results & paths.keys()):
+        path = paths.pop(name)
+        new_file(path, beside=paths.values(), is_folder=stage == "dismantle")
+
+
+def new_file(path: Path, *, beside: Iterable[Path] = (), is_folder: bool = False) -> None:
+    """Raise `DataError` if a result cannot be written to a path.
+
+    Parameters
+    ----------
+    path
+        Of the result.
+    beside
+        Other files of the command, which must stay.
+    is_folder
+        The result is a folder.
+    """
+    parent = path.resolve().parent
+    if not parent.is_dir():
+        raise DataError(f"The folder {parent} does not exist; make it first.", code="E_PATH")
+    if path.exists() and path.is_dir() != is_folder:
+        found, wanted = ("file", "folder") if is_folder else ("folder", "file")
+        raise DataError(f"{path} is a {found}; give another name for the {wanted}.", code="E_PATH")
+    if path.resolve() in {other.resolve() for other in beside}:
+        raise DataError(
+            f"{path} is named twice, and what is there would be lost; give the result another "
+            "name.",
+            code="E_PATH",
+        )
+
+
 @contextmanager
 def scratch(output: Path, limits: dict[str, Any]) -> Iterator[Workspace]:
     """Give a workspace whose results lie in a temporary folder beside `output`."""
-    from clgkit.errors import DataError
     from clgkit.pipeline.store import Partial
 
     parent = output.resolve().parent
-    if not parent.is_dir():
-        raise DataError(f"The folder {parent} does not exist; make it first.", code="E_PATH")
     with tempfile.TemporaryDirectory(prefix=".clg-", dir=parent) as folder:
         yield workspace(**limits).with_shelf(Partial(Path(folder), "scratch", "plain"))
 

@@ -232,29 +232,6 @@ def volume_of(
 
 
 @stage_command(
-    "segment_nuclei",
-    """
-clg segment-nuclei stack.tif labels.tif --axes zyx --voxel-um 1,0.4,0.4
-clg segment-nuclei stack.h5 labels.tif --dataset raw --axes zyx
-    --voxel-um 0.28,0.13,0.13 --diameter-um 2.6 --elongation 1
-""",
-)
-@click.argument("structure", type=FILES)
-@click.argument("output", type=FILES)
-@image_options()
-def segment_nuclei(
-    structure: Path, output: Path, *, params: Any, workspace: Workspace, **given: Any
-) -> None:
-    """Give every nucleus of the stack STRUCTURE a number and write the labels to OUTPUT."""
-    from clgkit.stages.segment_nuclei import segment_nuclei as stage
-
-    check_endings(output)
-    made = stage(volume_of(structure, given, needed=True), params=params, workspace=workspace)
-    write_image(output, made.labels)
-    click.echo(f"Wrote {output}: {made.summary['n_seeds']} nuclei.")
-
-
-@stage_command(
     "correct_motion",
     """
 clg correct-motion movie.tif out.tif

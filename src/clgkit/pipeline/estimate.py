@@ -16,6 +16,7 @@ NUCLEUS_UM3 = 6.0**2 * 10 * math.pi / 6
 FILLED = 0.4
 PLANES_PER_NEURON = 2
 EDGE_DENSITY = 0.01
+DENOISED = 32_000_000  # values of the largest tile, one per worker
 DECONVOLVED = 13_500_000  # voxels of the largest tile, one per worker
 
 
@@ -41,8 +42,9 @@ def estimate(stage: str, raw: RawInputs) -> Estimate:
     disk, memory = {
         "deconvolve": (8 * voxels, 64 * min(voxels, DECONVOLVED) * processors()),
         "normalize_contrast": (4 * voxels, 32 * plane),
-        "segment_nuclei": (5 * voxels, 40 * 8 * plane),
+        "segment_nuclei": (7 * voxels, 170 * plane * processors()),
         "correct_motion": (4 * pixels, 8 * frame),
+        "denoise": (5 * pixels, 8 * min(pixels, DENOISED) * processors()),
         "apply_motion": (4 * pixels, 8 * frame),
         "align_planes": (4 * frame, 4 * frame + 16 * 4 * plane),
         "extract_traces": (PLANES_PER_NEURON * traces + frame, 4 * frame),

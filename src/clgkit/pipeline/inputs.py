@@ -14,6 +14,7 @@ import xarray as xr
 from clgkit import io
 from clgkit.data import lazy, rate_hz, voxel_um
 from clgkit.errors import DataError, SettingsError
+from clgkit.pipeline.models import open_model, read_nuclei
 from clgkit.pipeline.store import digest
 from clgkit.registration import NOISE_LEVEL, neighbour_correlation
 from clgkit.stages import EXTRA
@@ -21,8 +22,10 @@ from clgkit.stages import EXTRA
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from clgkit.data import Movie, Volume
+    from clgkit.data import Labels, Movie, Volume
     from clgkit.pipeline.settings import RunSettings
+    from clgkit.segmentation.cellpose_network import CellposeNetwork
+    from clgkit.segmentation.network import NucleusNetwork
 
 EDGE_BYTES = 1 << 20
 SAMPLE = 25
@@ -112,9 +115,17 @@ class RawInputs:
         return volume
 
     @cached_property
-    def model(self) -> bytes:
-        """The content of a network's file."""
-        return self._path("model").read_bytes()
+    def model(self) -> NucleusNetwork | CellposeNetwork:
+        """The network of a file."""
+        return open_model(self._path("model"))
+
+    @cached_property
+    def labels(self) -> Labels:
+        """Labels made elsewhere, on the voxels of the structural stack."""
+        given = self.settings["labels"]
+        return read_nuclei(
+            self._path("labels"), like=self.structure, axes=given.axes, dataset=given.dataset
+        )
 
     def _movie(self, name: str, rate: float | None, voxel: Any) -> Movie:
         given, function = self.settings[name], self.settings["function"]

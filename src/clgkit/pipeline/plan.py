@@ -77,7 +77,7 @@ def make_plan(
         How results are looked at: ``"quick"`` (sizes) or ``"full"`` (checksums).
     """
     for name in force:
-        check_name(name)
+        check_asked(name, settings)
     steps: list[Step] = []
     keys = dict(raw_keys)
     for name in stages_of(settings):
@@ -102,6 +102,17 @@ def stages_of(settings: RunSettings) -> list[str]:
         for name, stage in STAGES.items()
         if not stage.optional or settings.asks_for(name) or _extras(stage) & given
     ]
+
+
+def check_asked(name: str, settings: RunSettings) -> None:
+    """Raise `SettingsError` if a run has no stage of this name."""
+    check_name(name)
+    if name not in stages_of(settings):
+        extras = sorted(_extras(STAGES[name]))
+        wanted = f"fill in [{extras[0]}] path" if extras else f"write [{name}]"
+        raise SettingsError(
+            f"{name} is optional, and this run does not ask for it: {wanted} in its settings file."
+        )
 
 
 def check_name(name: str) -> None:

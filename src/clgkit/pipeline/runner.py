@@ -18,7 +18,7 @@ from clgkit.pipeline.cost import measured
 from clgkit.pipeline.estimate import Estimate, estimate
 from clgkit.pipeline.inputs import RawInputs
 from clgkit.pipeline.lock import locked
-from clgkit.pipeline.plan import FORCED, Step, check_name, make_plan, upstream
+from clgkit.pipeline.plan import FORCED, Step, check_asked, check_name, make_plan, upstream
 from clgkit.pipeline.store import Manifest, Store, disk_error
 from clgkit.stages import STAGES, function_of
 from clgkit.workspace import FAILED, Workspace
@@ -83,6 +83,8 @@ class Run:
     def plan(self, selection: Selection | None = None) -> list[Step]:
         """Return the steps of the chosen stages, with the state of each; reads no pixels."""
         selection = selection or Selection()
+        if selection.until is not None:
+            check_asked(selection.until, self.settings)
         steps = make_plan(
             self.settings,
             self.raw.keys(),

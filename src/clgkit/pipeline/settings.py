@@ -81,6 +81,17 @@ class ModelFile(Params):
     """A Cellpose 2 or 3 model, or a network that `clg train-nuclei` wrote."""
 
 
+class LabelsSource(Params):
+    """Labels of the nuclei, made elsewhere (optional)."""
+
+    path: str | None = None
+    """TIFF, zarr, HDF5, .npy, .npz, a _seg.npy of Cellpose, or a folder of one mask per slice."""
+    axes: str | None = None
+    """Order of its axes, such as "zyx"; needed where the file does not say."""
+    dataset: str | None = None
+    """Name of the array inside an HDF5, zarr or npz file."""
+
+
 class Resources(Params):
     """What the run may use; no result depends on it."""
 
@@ -104,6 +115,7 @@ def settings_model() -> type[BaseModel]:
         "reference": Reference,
         "nuclear": Nuclear,
         "model": ModelFile,
+        "labels": LabelsSource,
         "resources": Resources,
         **{name: params_of(name) for name in STAGES},
     }

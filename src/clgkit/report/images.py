@@ -1,4 +1,4 @@
-"""Images of the data: before and after, and the nuclei that were found."""
+"""Images of the data: before and after, and outlines over them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from clgkit.report import sampling
 from clgkit.report.drawing import image, mask_png, png
-from clgkit.report.markup import TIMES, Markup, absent, figure, join, markup, number, row
+from clgkit.report.markup import TIMES, Markup, absent, figure, join, markup, number
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -73,42 +73,6 @@ def _scaled(summary: dict[str, Any]) -> str:
         offset, gain = number(summary["offset"]), number(summary["gain"])
         said += f" It is stored as integers n, which stand for {offset} + {gain} n."
     return said
-
-
-def nuclei(results: Results) -> Markup:
-    """Draw the outlines of the nuclei on the structure, from above and from the side."""
-    labels = results.array("segment_nuclei.labels")
-    base = results.array("normalize_contrast.normalized")
-    if base is None:
-        base = results.raw("structure")
-    if labels is None or base is None or not labels.size:
-        return absent("There are no nuclei to show.")
-    z = shown_slice(results, labels.sizes["z"])
-    crop = {dim: sampling.middle(labels.sizes[dim], CROP_PX) for dim in ("y", "x")}
-    y = labels.sizes["y"] // 2
-    above = overlay(
-        np.asarray(base.isel({"z": z, **crop}).values),
-        labels.isel({"z": z, **crop}).values,
-        view_of(base.isel(crop), "y", "x"),
-        f"Outlines of nuclei on structural slice {z}",
-    )
-    side = overlay(
-        np.asarray(base.isel(y=y, x=crop["x"]).values),
-        labels.isel(y=y, x=crop["x"]).values,
-        view_of(base.isel(x=crop["x"]), "z", "x"),
-        "Outlines of nuclei on a section from the side",
-    )
-    part = "the middle of the field" if _is_crop(labels, crop) else "the whole field"
-    n_shown = len(np.unique(labels.isel({"z": z, **crop}).values)) - 1
-    seen_above = (
-        f"Slice {z}, {part}: {n_shown} nuclei. Every nucleus should have one outline; two nuclei "
-        "in one outline, or one in two, change the count of neurons."
-    )
-    seen_side = (
-        f"The same from the side (xz, row {y}); depth runs downwards, in true proportion. Nuclei "
-        "look longer along z because of the optics; they should not be cut in two or chained."
-    )
-    return row(figure(above, seen_above), figure(side, seen_side))
 
 
 def on_plane(results: Results) -> Markup:
@@ -247,5 +211,6 @@ def _scale_bar(view: View) -> Markup:
     )
 
 
-def _is_crop(labels: xr.DataArray, crop: dict[str, slice]) -> bool:
+def is_crop(labels: xr.DataArray, crop: dict[str, slice]) -> bool:
+    """Tell whether a crop leaves anything out."""
     return any(part.stop - part.start < labels.sizes[dim] for dim, part in crop.items())

@@ -11,11 +11,13 @@ from clgkit.pipeline.store import digest
 from clgkit.report import (
     activity,
     deconvolution,
+    denoising,
     images,
     motion,
     motion_quality,
     network,
     neurons,
+    nuclei,
     overview,
     planes,
     provenance,
@@ -100,7 +102,7 @@ def _sections(results: Results, truth: Mapping[str, Any] | None) -> Iterator[Sec
     yield Section("warnings", title, overview.warnings(results))
     seen = [deconvolution.deconvolution(results), images.contrast(results)]
     yield Section("structure", "Structure", join(seen))
-    yield Section("nuclei", "Nuclei", images.nuclei(results))
+    yield Section("nuclei", "Nuclei", nuclei.nuclei(results))
     quality = [
         images.motion(results),
         motion.shifts(results),
@@ -109,6 +111,7 @@ def _sections(results: Results, truth: Mapping[str, Any] | None) -> Iterator[Sec
         motion_quality.numbers(results),
         motion_quality.flow(results),
         second_channel(results),
+        denoising.denoising(results),
     ]
     yield Section("motion", "Motion", join(quality))
     laid = [

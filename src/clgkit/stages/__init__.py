@@ -28,7 +28,7 @@ class Stage:
         What the user gets, in one line.
     inputs
         Argument → where it comes from: a raw input (``structure``, ``function``,
-        ``plane_map``, ``reference``, ``nuclear``, ``model``) or ``<stage>.<field>``.  Of several sources
+        ``plane_map``, ``reference``, ``nuclear``, ``model``, ``labels``) or ``<stage>.<field>``.  Of several sources
         with ``or`` between them the first that a run has is taken; a trailing ``?`` marks what
         may be absent.
     optional
@@ -60,7 +60,7 @@ class Source(NamedTuple):
     field: str = ""
 
 
-EXTRA = ("plane_map", "reference", "nuclear", "model")
+EXTRA = ("plane_map", "reference", "nuclear", "model", "labels")
 """Raw inputs that a run may lack."""
 
 
@@ -76,12 +76,23 @@ STAGES: dict[str, Stage] = {
     ),
     "segment_nuclei": Stage(
         "3-D identity of every nucleus",
-        {"structure": "deconvolve.deconvolved or structure", "raw": "structure"},
+        {
+            "structure": "deconvolve.deconvolved or structure",
+            "raw": "structure",
+            "model": "model?",
+            "labels": "labels?",
+        },
+        version=2,
     ),
     "correct_motion": Stage(
         "Functional movie with the motion of every frame undone",
         {"function": "function", "reference": "reference?"},
         version=2,
+    ),
+    "denoise": Stage(
+        "Functional movie with its noise taken out, as pixels or as factors",
+        {"corrected": "correct_motion.corrected", "bad_frames": "correct_motion.bad_frames"},
+        optional=True,
     ),
     "apply_motion": Stage(
         "Second channel of the functional movie with the same motion undone",
@@ -102,6 +113,7 @@ STAGES: dict[str, Stage] = {
             "plane_map": "plane_map?",
             "nuclear": "apply_motion.template?",
             "corrected": "apply_motion.corrected or correct_motion.corrected?",
+            "bad_frames": "correct_motion.bad_frames?",
         },
         version=2,
     ),
