@@ -66,7 +66,7 @@ UInt8: TypeAlias = npt.NDArray[np.uint8]
 CHANNELS = 8
 STRIDE = 4  # nodes: the network halves a plane twice
 MARGIN = 32  # nodes: no output depends on an input further away
-WIDEST = 1024  # nodes: wider planes are cut, always at the same places
+WIDEST = 256  # nodes: wider planes are cut, always at the same places; costs nothing, saves memory
 SLAB = 16  # slices of a block of `segment_network`
 
 
