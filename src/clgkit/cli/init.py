@@ -13,7 +13,7 @@ from clgkit.cli.options import run_folder
 EPILOG = """\b
 Examples:
     clg init fish1
-    clg init fish1 --structure raw/red.tif --structure-axes zyx
+    clg init fish1 --structure raw/red.tif --structure-axes zyx \\
         --function raw/green --rate-hz 2 --structure-voxel-um 1,0.39,0.39
 """
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from clgkit.cli.init import Spacing
-from clgkit.cli.plain import FILES
+from clgkit.cli.plain import FILES, new_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,12 +58,15 @@ def command(truth: Path, prediction: Path, *, written: Path | None, **given: Any
     They are read slice by slice.
     """
     from clgkit import fsio
-    from clgkit.errors import DataError, as_data_error
+    from clgkit.errors import DataError, SettingsError, as_data_error
     from clgkit.io.labelfile import open_labels
     from clgkit.io.pixels import writable
 
+    if given["voxel"] is not None and not all(0 < size < math.inf for size in given["voxel"]):
+        raise SettingsError(f"--voxel-um has to be three positive numbers, found {given['voxel']}.")
     if written is not None:
-        writable(written)
+        images = [] if given["image"] is None else [given["image"]]
+        new_file(writable(written), beside=[truth, prediction, *images])
     one = open_labels(truth, dataset=given["truth_dataset"])
     other = open_labels(prediction, dataset=given["dataset"])
     if one.shape != other.shape:

@@ -22,13 +22,14 @@ def command(section: str | None, *, schema: bool) -> None:
     from clgkit.errors import SettingsError
     from clgkit.params import closest
     from clgkit.pipeline.settings import as_toml, parse, settings_model
+    from clgkit.stages import STAGES
 
     if schema:
         click.echo(json.dumps(settings_model().model_json_schema(), indent=1))
         return
-    text = as_toml(parse({}, "the defaults"))
+    defaults = parse({}, "the defaults")
     if section is None:
-        click.echo(text)
+        click.echo(as_toml(defaults, [name for name in STAGES if STAGES[name].optional]))
         return
     name = section.replace("-", "_")
     known = list(settings_model().model_fields)
@@ -38,5 +39,5 @@ def command(section: str | None, *, schema: bool) -> None:
             f"There is no section {section!r}."
             + (f" Did you mean {close}?" if close else f" There are: {', '.join(known)}.")
         )
-    blocks = text.split("\n\n")
+    blocks = as_toml(defaults).split("\n\n")
     click.echo(next(block for block in blocks if f"[{name}]" in block.splitlines()))

@@ -27,12 +27,12 @@ def command(run: Path, *, quick: bool) -> None:
     from clgkit.stages import STAGES
 
     store = Store(run)
+    asked = _asked_for(run)
     problems = []
     for name in STAGES:
         if store.manifest(name) is None:
-            if STAGES[name].optional:
-                continue
-            problems.append(f"{name}: incomplete")
+            if name in asked:
+                problems.append(f"{name}: incomplete")
             continue
         result = store.result(name, check=False)
         damage = result.damage("quick" if quick else "full")
@@ -42,3 +42,16 @@ def command(run: Path, *, quick: bool) -> None:
     if problems:
         listed = "".join(f"\n  - {problem}" for problem in problems)
         raise StoreError(f"{run} is not whole:{listed}\nRun `clg run {run} --check` to mend it.")
+
+
+def _asked_for(run: Path) -> set[str]:
+    """Return the stages of a run; without settings that can be read those of any run."""
+    from clgkit.errors import SettingsError
+    from clgkit.pipeline import settings
+    from clgkit.pipeline.plan import stages_of
+    from clgkit.stages import STAGES
+
+    try:
+        return set(stages_of(settings.load(run)))
+    except SettingsError:
+        return {name for name, stage in STAGES.items() if not stage.optional}

@@ -295,6 +295,15 @@ def _check(
     )
     if min(counts) < 1 or settings.fill not in {"copy", "nan", "minimum"}:
         raise ValueError(f"cells and counts must be positive and the fill known: {settings}.")
+    lengths = (
+        settings.overlap_px,
+        settings.apply_overlap_px,
+        settings.least_cell_px,
+        settings.max_shift_px,
+        settings.max_deviation_px,
+    )
+    if not all(0 <= length < math.inf for length in lengths):
+        raise ValueError(f"overlaps, limits and the least cell must be 0 or more: {settings}.")
 
 
 def _plan(shape: tuple[int, int], settings: NormcorreSettings) -> tuple[Patches, Patches]:

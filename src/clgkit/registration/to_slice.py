@@ -35,7 +35,7 @@ def invert_field(field: npt.NDArray[np.floating], size: tuple[int, int]) -> Floa
     Raises
     ------
     ValueError
-        If `field` is no field or lays all pixels on one line.
+        If `field` is no field, is not finite or lays all pixels on one line.
 
     Notes
     -----
@@ -44,6 +44,9 @@ def invert_field(field: npt.NDArray[np.floating], size: tuple[int, int]) -> Floa
     """
     if field.ndim != 3 or field.shape[2] != 2:
         raise ValueError(f"expected offsets (y, x, 2), found an array of shape {field.shape}.")
+    n_bad = np.count_nonzero(~np.isfinite(field))
+    if n_bad:
+        raise ValueError(f"{n_bad} of {field.size} offsets are not finite; every pixel needs one.")
     grid = np.indices(field.shape[:2], dtype=np.float64).transpose(1, 2, 0)
     there = grid + field
     ones = np.concatenate([grid, np.ones((*field.shape[:2], 1))], axis=2)
