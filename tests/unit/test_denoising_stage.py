@@ -20,7 +20,6 @@ from clgkit.stages.denoise import (
     _warn,
     compare,
     denoise,
-    denoise_with_network,
     factor_traces,
     plane_factors,
     recipe_of,
@@ -36,7 +35,7 @@ FACTORS = {"store": "factors"}
 def run(movie: xr.DataArray, bad: Any = None, **settings: Any) -> Denoised:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return denoise(movie, bad, Denoise(**settings), workspace=SERIAL)
+        return denoise(movie, bad, params=Denoise(**settings), workspace=SERIAL)
 
 
 def cells() -> np.ndarray:
@@ -340,10 +339,10 @@ def test_a_network_runs_in_blocks_of_frames(
     network: Any, movie: xr.DataArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = movie[:40]
-    whole = denoise_with_network(few, None, network, Denoise(method="support"), workspace=SERIAL)
+    whole = denoise(few, None, network, Denoise(method="support"), workspace=SERIAL)
     monkeypatch.setattr(workspace_module, "BLOCK_MB", 0.2)
 
-    parts = denoise_with_network(
+    parts = denoise(
         few, bad_frames(few, (3, 1)), network,
         Denoise(method="support", bad_frames="blank"),
         workspace=replace(SERIAL, executor="serial"),

@@ -18,7 +18,7 @@ from clgkit.cli.plain_images import (
     write_image,
 )
 from clgkit.cli.shiftfile import read_shifts
-from clgkit.errors import DataError, as_data_error
+from clgkit.errors import DataError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,16 +58,17 @@ def denoise(
 
     OUTPUT is an image file, an .npz file with --store factors, or a table with --compare.
     """
-    from clgkit.stages.denoise import denoise_with_network
+    from clgkit.pipeline.models import open_denoiser
+    from clgkit.stages.denoise import denoise as stage
 
     _check_ending(output, "csv" if compare else params.store)
     frames = movie_of(movie, given, needed=False)
     bad = None if shifts is None else read_shifts(shifts).bad_frames
-    network = None if weights is None else open_network(weights)
+    network = None if weights is None else open_denoiser(weights)
     if compare:
         _compare(output, frames, bad, network, params=params, workspace=workspace)
         return
-    made = denoise_with_network(frames, bad, network, params, workspace=workspace)
+    made = stage(frames, bad, network, params, workspace=workspace)
     report_lost(made.mean)
     if made.denoised is None:
         write_npz(output, **_factors(made))
@@ -142,20 +143,3 @@ def _told(plane: dict[str, Any]) -> str:
     }
     told = (f"{name} {'-' if value is None else f'{value:.3g}'}" for name, value in named.items())
     return f"plane {plane['plane']}: {', '.join(told)}"
-
-
-def open_network(weights: Path) -> Any:
-    """Return the trained network of a file.
-
-    Raises
-    ------
-    ClgError
-        If torch is not installed, or the file holds no such network.
-    """
-    from clgkit.io.denoiserfile import read_denoiser
-
-    found = read_denoiser(weights)
-    from clgkit.denoising.support_net import build_network
-
-    with as_data_error(weights.name):
-        return build_network(found.state, sizes=found.configuration.get("layout"))

@@ -14,7 +14,7 @@ import xarray as xr
 from clgkit import io
 from clgkit.data import lazy, rate_hz, voxel_um
 from clgkit.errors import DataError, SettingsError
-from clgkit.pipeline.models import open_model, read_nuclei
+from clgkit.pipeline.models import open_denoiser, open_model, read_nuclei
 from clgkit.pipeline.store import digest
 from clgkit.registration import NOISE_LEVEL, neighbour_correlation
 from clgkit.stages import EXTRA
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from clgkit.data import Labels, Movie, Volume
+    from clgkit.denoising.support_net import SupportNet
     from clgkit.pipeline.settings import RunSettings
     from clgkit.segmentation.cellpose_network import CellposeNetwork
     from clgkit.segmentation.network import NucleusNetwork
@@ -118,6 +119,11 @@ class RawInputs:
     def model(self) -> NucleusNetwork | CellposeNetwork:
         """The network of a file."""
         return open_model(self._path("model"))
+
+    @cached_property
+    def denoiser(self) -> SupportNet:
+        """The denoising network of a file."""
+        return open_denoiser(self._path("denoiser"))
 
     @cached_property
     def labels(self) -> Labels:

@@ -1,4 +1,4 @@
-"""What a user made elsewhere for `segment_nuclei`: a network of nuclei, or labels."""
+"""What a user made elsewhere: a network of nuclei, labels, a network that denoises."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from clgkit import data
 from clgkit.data import voxel_um
-from clgkit.errors import DataError
+from clgkit.errors import DataError, as_data_error
 from clgkit.io.cellpose import read_cellpose_weights
+from clgkit.io.denoiserfile import read_denoiser
 from clgkit.io.labelfile import LabelStack, open_labels
 from clgkit.io.sniff import describe, kind_of
 from clgkit.segmentation.cellpose_network import CellposeNetwork
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from clgkit.data import Labels, Volume
+    from clgkit.denoising.support_net import SupportNet
 
 CELLPOSE = ("zip", "pickle")
 NO_FORMAT = ("unknown", "text")
@@ -152,3 +154,24 @@ def read_nuclei(
     made.attrs["separate"] = stack.separate
     made.attrs["notes"] = list(stack.image.notes)
     return made
+
+
+def open_denoiser(path: Path | str) -> SupportNet:
+    """Return the denoising network of a file.
+
+    Parameters
+    ----------
+    path
+        A file of `clg train-denoiser`, or published weights of SUPPORT.
+
+    Raises
+    ------
+    ClgError
+        If torch is not installed, or the file holds no such network.
+    """
+    path = Path(path)
+    found = read_denoiser(path)
+    from clgkit.denoising.support_net import build_network  # noqa: PLC0415  (loads torch)
+
+    with as_data_error(path.name):
+        return build_network(found.state, sizes=found.configuration.get("layout"))

@@ -81,6 +81,13 @@ class ModelFile(Params):
     """A Cellpose 2 or 3 model, or a network that `clg train-nuclei` wrote."""
 
 
+class DenoiserSource(Params):
+    """A network of your own that denoises movies, for method "support" (optional)."""
+
+    path: str | None = None
+    """A file of `clg train-denoiser`, or published SUPPORT weights."""
+
+
 class LabelsSource(Params):
     """Labels of the nuclei, made elsewhere (optional)."""
 
@@ -116,6 +123,7 @@ def settings_model() -> type[BaseModel]:
         "nuclear": Nuclear,
         "model": ModelFile,
         "labels": LabelsSource,
+        "denoiser": DenoiserSource,
         "resources": Resources,
         **{name: params_of(name) for name in STAGES},
     }

@@ -27,10 +27,9 @@ class Stage:
     summary
         What the user gets, in one line.
     inputs
-        Argument → where it comes from: a raw input (``structure``, ``function``,
-        ``plane_map``, ``reference``, ``nuclear``, ``model``, ``labels``) or ``<stage>.<field>``.  Of several sources
-        with ``or`` between them the first that a run has is taken; a trailing ``?`` marks what
-        may be absent.
+        Argument → where it comes from: a raw input (``structure``, ``function``, or one of
+        `EXTRA`) or ``<stage>.<field>``.  Of several sources with ``or`` between them the first
+        that a run has is taken; a trailing ``?`` marks what may be absent.
     optional
         The stage is left out of a run unless its section stands in the settings file, or the
         run has the `EXTRA` raw input that it reads.
@@ -60,7 +59,7 @@ class Source(NamedTuple):
     field: str = ""
 
 
-EXTRA = ("plane_map", "reference", "nuclear", "model", "labels")
+EXTRA = ("plane_map", "reference", "nuclear", "model", "labels", "denoiser")
 """Raw inputs that a run may lack."""
 
 
@@ -91,7 +90,11 @@ STAGES: dict[str, Stage] = {
     ),
     "denoise": Stage(
         "Functional movie with its noise taken out, as pixels or as factors",
-        {"corrected": "correct_motion.corrected", "bad_frames": "correct_motion.bad_frames"},
+        {
+            "corrected": "correct_motion.corrected",
+            "bad_frames": "correct_motion.bad_frames",
+            "network": "denoiser?",
+        },
         optional=True,
     ),
     "apply_motion": Stage(

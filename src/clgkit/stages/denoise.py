@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from clgkit.data import Volume
+    from clgkit.denoising.support_net import SupportNet
 
 BAD_FRAMES = Schema("table of bad frames", ("time", "z"), "iub")
 N_FRAMES = PlaneNumbers._fields.index("n_frames")
@@ -83,6 +84,7 @@ class Denoised(NamedTuple):
 def denoise(
     corrected: Movie,
     bad_frames: xr.DataArray | None = None,
+    network: SupportNet | None = None,
     params: Denoise = Denoise(),  # noqa: B008  (frozen)
     *,
     workspace: Workspace | None = None,
@@ -95,8 +97,10 @@ def denoise(
         The functional movie with its motion undone.
     bad_frames
         (time, z) codes of :func:`clgkit.stages.correct_motion`; 0 is good.
+    network
+        For method support: what `clgkit.denoising.support_net.build_network` gives.
     params
-        Settings.  Method support needs a network: see :func:`denoise_with_network`.
+        Settings.
     workspace
         Where blocks run and results go.
 
@@ -130,26 +134,6 @@ def denoise(
     Noise and components come from at most ``fit_frames`` frames, in groups of four neighbours
     spread over the recording; all frames are projected.  A pixel that is missing in some frames
     is NaN there, and has the value of the factors when a trace is made of them.
-    """
-    return denoise_with_network(corrected, bad_frames, None, params, workspace=workspace)
-
-
-def denoise_with_network(
-    corrected: Movie,
-    bad_frames: xr.DataArray | None,
-    network: Any,
-    params: Denoise,
-    *,
-    workspace: Workspace | None = None,
-) -> Denoised:
-    """Take the noise out of every plane of a movie, with a trained network if that is the method.
-
-    Parameters
-    ----------
-    corrected, bad_frames, params, workspace
-        As in :func:`denoise`.
-    network
-        What :func:`clgkit.denoising.support_net.build_network` gives; None for other methods.
     """
     MOVIE.check(corrected)
     bad = _bad_frames(corrected, bad_frames)
