@@ -22,7 +22,7 @@ class Edge(NamedTuple):
     Parameters
     ----------
     ratio
-        Its largest eigenvalue over :math:`(\sqrt T + \sqrt P)^2`.
+        Its largest eigenvalue over :math:`(\sqrt{T} + \sqrt{P})^2`.
     smoothness
         Neighbour correlation (Moran's I) of its smoothest footprint; 0 for white noise.
     """

@@ -148,7 +148,7 @@ def denoise_lowrank(
     Notes
     -----
     Pixels less their mean, over their noise :math:`\sigma`, have noise of variance 1.  A component
-    whose eigenvalue exceeds :math:`1.05 (\sqrt T + \sqrt P)^2`, for noise that is correlated
+    whose eigenvalue exceeds :math:`1.05 (\sqrt{T} + \sqrt{P})^2`, for noise that is correlated
     between neighbours the edge of drawn noise, is kept unchanged; everything else is dropped.
     Blocks are added with tent-shaped weights.  A value that is missing takes part with the mean of
     its pixel; where a block is shown in part, coefficients are fitted to what is known.
@@ -330,7 +330,7 @@ def weak_ones(
     Notes
     -----
     The autocorrelation of the time course and Moran's I of the footprint must both exceed twice
-    their standard deviation in white noise, :math:`1/\sqrt T` and :math:`1/\sqrt{2 \cdot 16
+    their standard deviation in white noise, :math:`1/\sqrt{T}` and :math:`1/\sqrt{2 \cdot 16
     \cdot 15}`; Moran's I with what noise of the measured correlation reaches added to it.
     """
     kept: list[int] = []

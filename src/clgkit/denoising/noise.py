@@ -145,7 +145,7 @@ def measure_noise(
 
     Notes
     -----
-    The difference :math:`d_k = (y_{2k+1} - y_{2k}) / \sqrt 2` of two neighbouring frames holds the
+    The difference :math:`d_k = (y_{2k+1} - y_{2k}) / \sqrt{2}` of two neighbouring frames holds the
     noise of one frame and hardly any signal.  Its rms over all pairs is the noise of a pixel, its
     spatial autocorrelation that of the noise (64 pairs, spread over the recording).
     """

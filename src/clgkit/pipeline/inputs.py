@@ -206,9 +206,10 @@ class RawInputs:
         DataError
             With what is wrong.
         """
-        given = [name for name in ("nuclear", "reference") if self.settings.path(name)]
+        given = [name for name in EXTRA if name != "plane_map" and self.settings.path(name)]
         inputs = [self.open(name) for name in ("function", "structure", *given)]
-        warnings = [str(note) for array in inputs for note in array.attrs.get("notes", ())]
+        attributes = [getattr(found, "attrs", {}) for found in inputs]
+        warnings = [str(note) for attrs in attributes for note in attrs.get("notes", ())]
         if self.settings.path("plane_map") is not None:
             self._check_plane_map()
         images = {

@@ -47,9 +47,9 @@ class Target(NamedTuple):
 
 
 TARGETS = (
-    Target("count_error", "Neurons found ÷ neurons there " + MINUS + " 1", -0.10, 0.10),
+    Target("count_error", "Neurons found ÷ neurons there " + MINUS + " 1", -0.05, 0.05),
     Target("overcount", "ROIs before merging ÷ neurons found", 1.5, math.inf),
-    Target("nucleus_f1", "F1 of the nuclei, 3-D overlap (IoU) of at least ½", 0.75, 1.0),
+    Target("nucleus_f1", "F1 of the nuclei, 3-D overlap (IoU) of at least ½", 0.9, 1.0),
     Target("shift_rms_px", "Error of the motion found, px (rms)", 0.0, 0.1),
     Target(
         "trace_correlation_median", "Correlation of a trace with the true one (median)", 0.8, 1.0
