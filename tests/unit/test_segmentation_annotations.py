@@ -93,6 +93,12 @@ def test_one_of_four_is_held_out(scene: Scene) -> None:
     assert {part.name for part in (*learnt, *held_out)} == {part.name for part in slices}
 
 
+def test_something_is_always_left_to_learn_from(scene: Scene) -> None:
+    learnt, held_out = split_annotations(slices_of(scene, 5, 10, 15, 20), share=0.9)
+
+    assert (len(learnt), len(held_out)) == (1, 3)
+
+
 def test_the_seed_chooses_what_is_held_out(scene: Scene) -> None:
     slices = slices_of(scene, *range(0, 40, 4))
     held = [

@@ -35,6 +35,7 @@ OF_A_RUN = {
 OF_LABELS = {
     "score-labels": "Compare labels with the truth, object by object.",
     "train-cellpose": "Train a Cellpose network on slices of yours.",
+    "train-nuclei": "Adapt the network of nuclei to tissue of yours.",
     "train-denoiser": "Train a network on the movie it is to denoise.",
 }
 COMMANDS = OF_A_RUN | OF_LABELS

@@ -213,7 +213,7 @@ def natural_order(paths: Sequence[Path]) -> list[Path]:
 
     def key(path: Path) -> list[tuple[int, int | str]]:
         parts = re.split(r"(\d+)", path.name.lower())
-        return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
+        return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
 
     return sorted(paths, key=lambda path: (key(path), path.name))
 

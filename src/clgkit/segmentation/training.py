@@ -1,4 +1,4 @@
-"""Train the network of `segment_network`, and adapt it to other tissue.
+"""Train the network of `segment_network`; `fine_tuning` adapts it to other tissue.
 
 This module needs the extra ``deep``.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,14 +19,13 @@ from clgkit.segmentation.training_graph import (
     NucleusNet,
     channels_last,
     pack_state,
-    read_onnx,
     restore_state,
     unpack_state,
     write_onnx,
 )
 from clgkit.segmentation.training_samples import Batch, LabelledStack, draw_batch
 
-__all__ = ["Progress", "Trainer", "fine_tune", "held_out_loss"]
+__all__ = ["CROP", "WEIGHT_DECAY", "Progress", "Trainer", "held_out_loss", "learn", "rate_at"]
 
 DISTANCE_WEIGHT = 2.0
 PEAK_RATE = 5e-3
@@ -34,7 +33,6 @@ WEIGHT_DECAY = 1e-4
 WARM_UP = 0.2  # share of the steps
 FIRST_RATE, LAST_RATE = 0.04, 1e-3  # of the peak rate
 HELD_OUT_BATCHES = 12
-FINE_RATE = 2e-3
 CROP = 96
 
 
@@ -49,6 +47,8 @@ class Progress(NamedTuple):
     """Loss on stacks that are not learnt from; NaN where there are none."""
     left_s: float
     """Time left at the present speed."""
+    is_best: bool = False
+    """Whether stacks that are not learnt from were never answered better."""
 
 
 class Trainer:
@@ -86,7 +86,7 @@ class Trainer:
         if not stacks:
             raise ValueError("there is nothing to learn from; give at least one labelled stack")
         if not all(stack.solid for stack in stacks):
-            raise ValueError("training needs whole volumes; use fine_tune for single slices")
+            raise ValueError("training needs whole volumes; use FineTuner for single slices")
         self.stacks, self.held_out = list(stacks), list(held_out)
         self.seed, self.n_steps, self.crop_px, self.step = seed, n_steps, crop_px, 0
         with torch.random.fork_rng():
@@ -127,7 +127,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = PEAK_RATE * rate_at(self.step / self.n_steps)
         self.net.train()
-        self.losses.append(_learn(self.net, self.optimizer, batch))
+        self.losses.append(learn(self.net, self.optimizer, batch))
         self.step += 1
 
     def state(self) -> bytes:
@@ -185,65 +185,8 @@ def held_out_loss(
     return total / HELD_OUT_BATCHES
 
 
-def fine_tune(
-    network: NucleusNetwork,
-    stacks: Sequence[LabelledStack],
-    *,
-    seed: int = 0,
-    n_steps: int = 300,
-    peak_rate: float = FINE_RATE,
-    crop_px: int = CROP,
-    report: Callable[[Progress], None] | None = None,
-) -> NucleusNetwork:
-    """Adapt a network to a few annotated slices or small volumes.
-
-    Parameters
-    ----------
-    network
-        Where it begins.
-    stacks
-        From `label_stack`: labelled volumes, or volumes with a few labelled slices.
-    seed
-        Chooses the crops.
-    n_steps
-        Steps of 8 crops; 300 take about a minute of one processor.
-    peak_rate
-        Highest learning rate.
-    crop_px
-        Side of a crop, nodes of the grid; a multiple of 4.
-    report
-        Called every 50 steps.
-
-    Notes
-    -----
-    The statistics of BatchNorm stay: a few slices would replace them by worse ones.  From single
-    slices the distance in the plane is learnt in place of that in space; to learn the foreground
-    alone lets the seeds fade.  A small volume teaches more than as many voxels in slices.
-    """
-    if not stacks:
-        raise ValueError("there is nothing to learn from; give at least one labelled stack")
-    net = channels_last(read_onnx(network.weights))
-    net.eval()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=peak_rate, weight_decay=WEIGHT_DECAY)
-    began = time.monotonic()
-    losses: list[float] = []
-    for step in range(n_steps):
-        batch = draw_batch(stacks, np.random.default_rng([seed, step]), side=crop_px)
-        for group in optimizer.param_groups:
-            group["lr"] = peak_rate * rate_at(step / n_steps)
-        losses.append(_learn(net, optimizer, batch))
-        if report is not None and (step + 1) % 50 == 0:
-            pace = (time.monotonic() - began) / (step + 1)
-            left = pace * (n_steps - step - 1)
-            report(Progress(step + 1, n_steps, float(np.mean(losses[-50:])), math.nan, left))
-    return NucleusNetwork(write_onnx(net, notes={"fine_tuned_steps": str(n_steps)}))
-
-
-def _learn(
-    net: NucleusNet,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-) -> float:
+def learn(net: NucleusNet, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+    """Make one step and return the loss before it."""
     loss = _loss(net, batch)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
