@@ -45,8 +45,8 @@ def test_all_sections_have_their_figures(page: str) -> None:
     # A sentence in place of a figure is allowed only where neurons have no dF/F.
     sentences = [part.partition("</p>")[0] for part in page.split('<p class="absent">')[1:]]
     assert all(sentence.startswith("Without dF/F") for sentence in sentences)
-    assert page.count('<svg class="plot"') == 10
-    assert page.count('class="compare"') == 2
+    assert page.count('<svg class="plot"') == 15
+    assert page.count('class="compare"') == 3
 
 
 def test_the_counts_are_those_of_the_stage(run: Run, page: str) -> None:

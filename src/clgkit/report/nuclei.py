@@ -9,7 +9,18 @@ import numpy as np
 from clgkit.report import sampling
 from clgkit.report.drawing import BLUE, ORANGE, RED, grid, svg
 from clgkit.report.images import CROP_PX, OUTLINE, is_crop, overlay, shown_slice, view_of
-from clgkit.report.markup import Markup, absent, counted, figure, folded, join, number, row, table
+from clgkit.report.markup import (
+    Markup,
+    absent,
+    counted,
+    figure,
+    folded,
+    join,
+    number,
+    paragraph,
+    row,
+    table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -236,7 +247,7 @@ def flagged(results: Results, found: Columns) -> Markup:
     touching = f"{counted(n_border, 'nucleus touches', 'nuclei touch')} a face of the stack."
     marked = np.flatnonzero(np.any([found[name] > 0 for name in REASONS], axis=0))
     if not marked.size:
-        return absent(f"No nucleus is suspect by its size or confidence. {touching}")
+        return paragraph(f"No nucleus is suspect by its size or confidence. {touching}")
     order = marked[np.argsort(-badness(found)[marked], kind="stable")][:WORST]
     columns = (
         "Nucleus#", "z [µm]#", "y [µm]#", "x [µm]#", "Volume [µm³]#", "Probability#", "Middle#",

@@ -330,7 +330,7 @@ def split_held_out(n_slices: int, *, share: float = 0.15, seed: int = 0) -> list
         raise ValueError(f"the held-out share lies in 0 to 0.9; found {share:g}")
     if share == 0 or n_slices < FEWEST_TO_SPLIT:
         return []
-    n_held = max(1, round(share * n_slices))
+    n_held = min(max(1, round(share * n_slices)), n_slices - 1)
     order = np.random.default_rng([seed, n_slices]).permutation(n_slices)
     return sorted(order[:n_held].tolist())
 
