@@ -27,7 +27,8 @@ from tests.contract.fish import assert_same, params_for, run
 EVERY_STAGE = pytest.mark.parametrize("name", STAGES)
 IN_BLOCKS = (
     "deconvolve", "normalize_contrast", "segment_nuclei", "correct_motion", "denoise",
-    "apply_motion", "align_planes", "extract_traces", "merge_planes", "compute_dff", "denoise_traces",
+    "apply_motion", "align_planes", "extract_traces", "merge_planes", "compute_dff",
+    "denoise_traces",
 )  # fmt: skip
 # A matrix product may add in another order when it has another number of rows: one unit of
 # float32 in values up to 8, and of float64 in scores up to 30.
