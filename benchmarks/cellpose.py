@@ -32,6 +32,7 @@ from clgkit.segmentation.cellpose_network import CellposeNetwork
 from clgkit.segmentation.cellpose_recipe import FULL, recipe_like
 from clgkit.segmentation.cellpose_samples import annotate_slice
 from clgkit.segmentation.cellpose_state import CellposeLayout, wanted_shapes
+from clgkit.segmentation.network import segment_network
 from clgkit.simulate.curriculum import Recipe, make_stack
 
 Stack: TypeAlias = npt.NDArray[np.generic]
@@ -174,6 +175,15 @@ def figure_full_slice(size: Size) -> Figure:
     )
     theirs = None if run is None else run.cpu_s
     return Figure("full network, 256² slice", "CPU s", ours, peer_name(run), theirs)
+
+
+def figure_default_network(size: Size) -> Figure:
+    """Find the nuclei of a stack with the default network, beside Cellpose on a slice of it."""
+    stack, run = sections(size, seed=3).images, peer(size)
+    (ours,) = measure(lambda: segment_network(stack, voxel_um=(1.0, 0.5, 0.5), diameter_um=6.0))
+    theirs = None if run is None else run.cpu_s
+    name = "default network in 3-D, a 256² slice"
+    return Figure(name, "CPU s", ours / len(stack), peer_name(run), theirs, target=20)
 
 
 def figure_same_objects(size: Size) -> Figure:
