@@ -207,7 +207,8 @@ def test_the_demo_shows_what_missed_its_target(capsys: pytest.CaptureFixture[str
     assert "NO" in lines["overcount"]
     assert ">= 1.5" in lines["overcount"]
     assert "NO" in lines["shift_rms_px"]
-    assert "yes" in lines["count_error"]
+    assert "NO" in lines["count_error"]
+    assert "yes" in lines["nucleus_f1"]
     assert not {"yes", "NO"} & set(lines["edge_recall"].split())  # shown, not judged
     cost = next(line for line in told.splitlines() if "dismantle" in line)
     assert {"1.3", "2.0", "100"} < set(cost.split())
