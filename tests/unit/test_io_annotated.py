@@ -142,7 +142,7 @@ def test_labels_that_are_none_are_refused(folder: Path, labels: np.ndarray, sent
 def test_two_images_of_one_name_are_refused(folder: Path) -> None:
     (folder / "s1.png").write_bytes(b"another")
 
-    assert "images with one name have the same labels: s1.png, s1.tif" in refused(folder)
+    assert "images with one name have the same masks: s1.png, s1.tif" in refused(folder)
 
 
 def test_all_faults_are_told_at_once(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -10,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clgkit.errors import ClgError, DataError
-from clgkit.io.cellpose import DERIVED, MASKS, SEG
-from clgkit.io.labelfile import LabelStack, natural_order, open_labels, open_volume
+from clgkit.io.cellpose import find_images, find_masks
+from clgkit.io.labelfile import LabelStack, open_labels, open_volume
 from clgkit.io.pixels import Image, existing
 
 IMAGES: Final = (".tif", ".tiff", ".png")
@@ -76,9 +75,9 @@ def read_annotated_folder(
     if not folder.is_dir():
         raise DataError(f"{folder} is a file; give the folder that holds it.", code="E_PATH")
     stacks, dropped, faults = [], [], []
-    for path in _images(folder, image_filter, mask_filter):
+    for path in find_images(folder, image_filter, mask_filter, suffixes=IMAGES):
         stem = path.stem.removesuffix(image_filter)
-        labels = _labels_of(path, stem, mask_filter)
+        labels = find_masks(path, stem, mask_filter)
         if labels is None:
             dropped.append(f"{path.name}: there are no labels ({stem}{mask_filter}.tif)")
             continue
@@ -103,32 +102,6 @@ def read_annotated_folder(
             f"each.{_listed(dropped)}"
         )
     return AnnotatedFolder(tuple(stacks), tuple(dropped))
-
-
-def _images(folder: Path, image_filter: str, mask_filter: str) -> list[Path]:
-    derived = tuple({*DERIVED, mask_filter})
-    found = [
-        path
-        for path in natural_order([p for p in folder.iterdir() if p.suffix.lower() in IMAGES])
-        if not path.name.startswith(".")
-        and not path.stem.endswith(derived)
-        and path.stem.endswith(image_filter)
-    ]
-    counts = Counter(path.stem for path in found)
-    twice = [path.name for path in found if counts[path.stem] > 1]
-    if twice:
-        raise DataError(
-            f"{folder}: images with one name have the same labels: {', '.join(twice)}. Rename or "
-            "remove them.",
-            code="E_PATH",
-        )
-    return found
-
-
-def _labels_of(image: Path, stem: str, mask_filter: str) -> Path | None:
-    names = [f"{stem}{mask_filter}{suffix}" for suffix in MASKS]
-    candidates = [image.with_name(name) for name in (*names, f"{stem}{SEG}", f"{image.stem}{SEG}")]
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def _read(path: Path, labels_path: Path) -> AnnotatedStack:

@@ -200,11 +200,11 @@ def read_training_folder(
     folder = existing(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is a file; give the folder that holds it.", code="E_PATH")
-    images = _images(folder, image_filter, mask_filter)
+    images = find_images(folder, image_filter, mask_filter)
     pairs, dropped, faults = [], [], []
     for path in images:
         stem = path.stem.removesuffix(image_filter)
-        masks = _masks_of(path, stem, mask_filter)
+        masks = find_masks(path, stem, mask_filter)
         if masks is None:
             dropped.append(f"{path.name}: there are no masks ({stem}{mask_filter}.tif)")
             continue
@@ -229,12 +229,14 @@ def read_training_folder(
     return TrainingFolder(tuple(pairs), tuple(dropped))
 
 
-def _images(folder: Path, image_filter: str, mask_filter: str) -> list[Path]:
+def find_images(
+    folder: Path, image_filter: str, mask_filter: str, *, suffixes: Sequence[str] = IMAGES
+) -> list[Path]:
     """Return the images of a folder in natural order; refuse two of one name."""
     derived = tuple({*DERIVED, mask_filter})
     found = [
         path
-        for path in natural_order([p for p in folder.iterdir() if p.suffix.lower() in IMAGES])
+        for path in natural_order([p for p in folder.iterdir() if p.suffix.lower() in suffixes])
         if not path.name.startswith(".")
         and not path.stem.endswith(derived)
         and path.stem.endswith(image_filter)
@@ -250,7 +252,8 @@ def _images(folder: Path, image_filter: str, mask_filter: str) -> list[Path]:
     return found
 
 
-def _masks_of(image: Path, stem: str, mask_filter: str) -> Path | None:
+def find_masks(image: Path, stem: str, mask_filter: str) -> Path | None:
+    """Return the file with the masks of an image, or None if there is none."""
     names = [f"{stem}{mask_filter}{suffix}" for suffix in MASKS]
     candidates = [image.with_name(name) for name in (*names, f"{stem}{SEG}", f"{image.stem}{SEG}")]
     return next((path for path in candidates if path.is_file()), None)
