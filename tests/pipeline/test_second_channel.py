@@ -280,3 +280,53 @@ def test_an_export_speaks_of_the_stages_of_the_run_only(
     code, _, err = clg("export", finished, "--to", tmp_path / "out", "--format", "csv")
 
     assert (code, err) == (0, "")
+
+
+def test_traces_are_taken_from_the_movie_that_is_named(finished: Path) -> None:
+    plain = states(finished, "denoise.method=gaussian")
+    assert plain["denoise"] == "missing not computed yet"
+    assert plain["extract_traces"] == "current"
+
+    asked = ("denoise.method=gaussian", "extract_traces.movie=denoised")
+    assert states(finished, *asked)["extract_traces"].startswith(
+        "stale movie corrected -> denoised, denoise.denoised changed"
+    )
+    outcome = compute(finished, *asked, until="extract_traces")
+    assert outcome.computed == ["denoise", "extract_traces"]
+
+    store = Store(finished)
+    found = store.result("extract_traces").array("rois")
+    labels = store.result("extract_traces").array("plane_labels").values
+    movie = store.result("denoise").array("denoised").values
+    plane, nucleus = int(found.plane[0]), int(found.nucleus[0])
+    wanted = movie[:, plane, labels[plane] == nucleus].mean(axis=1)
+    np.testing.assert_allclose(found.values[0], wanted, rtol=1e-5)  # sums of float32
+
+
+def test_a_denoised_movie_must_be_made_before_traces_are_taken_from_it(
+    clg: Clg, finished: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r'movie is "denoised", and this run has no denoise'):
+        states(finished, "extract_traces.movie=denoised")
+
+    factors = ("denoise.store=factors", "extract_traces.movie=denoised")
+    with pytest.raises(SettingsError, match=r'set denoise.store = "pixels"'):
+        states(finished, *factors)
+
+    _, told, _ = clg("extract-traces", "--help")
+    assert "--movie" not in told
+
+
+def test_a_stage_does_not_wait_for_what_it_does_not_read(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise DataError("no good")
+
+    monkeypatch.setattr("clgkit.stages.denoise.denoise", broken)
+
+    outcome = compute(finished, "denoise.method=gaussian", force=("extract_traces",))
+
+    assert list(outcome.failed) == ["denoise"]
+    assert outcome.computed[0] == "extract_traces"
+    assert not outcome.blocked

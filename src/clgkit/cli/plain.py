@@ -48,12 +48,15 @@ def stage_command(stage: str, examples: str) -> Callable[[Callable[..., None]], 
     ``scratch``, a workspace that keeps results in a temporary folder beside the output.
     """
     kind = params_of(stage)
+    # What chooses between results of other stages means nothing where files are given.
+    chosen = STAGES[stage].chosen_by.values()
+    fields = {name: field for name, field in kind.model_fields.items() if name not in chosen}
     pasted = examples.strip().replace("\n    ", " \\\n    ")  # as a shell goes on
     lines = "\n".join(f"    {line}" for line in pasted.splitlines())
 
     def decorate(function: Callable[..., None]) -> click.Command:
         def call(**given: Any) -> None:
-            values = {name: given.pop(name) for name in kind.model_fields}
+            values = {name: given.pop(name) for name in fields}
             limits = {name: given.pop(name) for name in RESOURCES}
             params = parse(kind, values)
             check_written(stage, given)
@@ -62,7 +65,7 @@ def stage_command(stage: str, examples: str) -> Callable[[Callable[..., None]], 
 
         call.__doc__ = function.__doc__
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-        for name, field in reversed(kind.model_fields.items()):
+        for name, field in reversed(fields.items()):
             call = _setting(name, field)(call)
         made = click.command(
             stage.replace("_", "-"),

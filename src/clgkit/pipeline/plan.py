@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,7 +83,7 @@ def make_plan(
     for name in stages_of(settings):
         stage = STAGES[name]
         params = settings[name].model_dump(mode="json")
-        sources = _sources(stage, keys)
+        sources = _sources(name, params, keys)
         inputs = {argument: _key(source, keys) for argument, source in sources.items()}
         key = digest([name, stage.version, params, inputs])
         keys[name] = key
@@ -123,11 +123,13 @@ def check_name(name: str) -> None:
         raise SettingsError(f"There is no stage {name!r}.{hint}")
 
 
-def upstream(name: str) -> list[str]:
-    """Return the stages that a stage may read, directly."""
-    stage = STAGES[name]
-    sources = [source.origin for argument in stage.inputs for source in stage.sources(argument)]
-    return [origin for origin in sources if origin in STAGES]
+def needed_for(name: str, steps: Sequence[Step]) -> list[Step]:
+    """Return the steps that lead to a stage, the last of them its own."""
+    wanted = {name}
+    for step in reversed(steps):
+        if step.name in wanted:
+            wanted |= {source.origin for source in step.sources.values()}
+    return [step for step in steps if step.name in wanted]
 
 
 def _extras(stage: Stage) -> set[str]:
@@ -136,14 +138,20 @@ def _extras(stage: Stage) -> set[str]:
     return {source.origin for name in needed for source in stage.sources(name)} & set(EXTRA)
 
 
-def _sources(stage: Stage, keys: Mapping[str, str]) -> dict[str, Source]:
+def _sources(name: str, params: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Source]:
     """Return where each argument comes from, of those that the run has."""
-    found = {}
+    stage, found = STAGES[name], {}
     for argument in stage.inputs:
-        sources = stage.sources(argument)
+        sources = stage.sources(argument, params)
         there = [source for source in sources if source.origin in keys]
         if there:
             found[argument] = there[0]
+        elif argument in stage.chosen_by:
+            setting, origin = stage.chosen_by[argument], sources[-1].origin
+            raise SettingsError(
+                f'{name}.{setting} is "{params[setting]}", and this run has no {origin}: write '
+                f"[{origin}] in its settings file, or set {setting} back."
+            )
         elif not stage.can_miss(argument):
             origin = sources[-1].origin
             raise SettingsError(

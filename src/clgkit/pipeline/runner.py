@@ -18,7 +18,7 @@ from clgkit.pipeline.cost import measured
 from clgkit.pipeline.estimate import Estimate, estimate
 from clgkit.pipeline.inputs import RawInputs
 from clgkit.pipeline.lock import locked
-from clgkit.pipeline.plan import FORCED, Step, check_asked, check_name, make_plan, upstream
+from clgkit.pipeline.plan import FORCED, Step, check_asked, make_plan, needed_for
 from clgkit.pipeline.store import Manifest, Store, disk_error
 from clgkit.stages import STAGES, function_of
 from clgkit.workspace import FAILED, Workspace
@@ -60,17 +60,6 @@ class Selection:
     force: tuple[str, ...] = ()
     check: bool = False
 
-    def names(self) -> list[str]:
-        """Return the chosen stages in order."""
-        if self.until is None:
-            return list(STAGES)
-        check_name(self.until)
-        wanted = {self.until}
-        for name in reversed(STAGES):
-            if name in wanted:
-                wanted.update(upstream(name))
-        return [name for name in STAGES if name in wanted]
-
 
 class Run:
     """One run folder with its settings."""
@@ -92,8 +81,7 @@ class Run:
             force=selection.force,
             level="full" if selection.check else "quick",
         )
-        chosen = set(selection.names())
-        return [step for step in steps if step.name in chosen]
+        return steps if selection.until is None else needed_for(selection.until, steps)
 
     def estimates(self, steps: Iterable[Step]) -> dict[str, Estimate]:
         """Return what each step is going to take of disk and memory."""
@@ -142,7 +130,7 @@ class Run:
             )
 
     def _attempt(self, step: Step, workspace: Workspace, outcome: Outcome) -> None:
-        for name in upstream(step.name):
+        for name, _ in step.sources.values():
             if name in outcome.failed or name in outcome.blocked:
                 outcome.blocked[step.name] = name
                 log.warning("%s is blocked by %s", step.name, name)

@@ -190,13 +190,24 @@ def parse(values: dict[str, Any], source: str) -> BaseModel:
     """Return validated settings, or raise `SettingsError` with all problems."""
     model = settings_model()
     try:
-        return model.model_validate(values)
+        sections = model.model_validate(values)
     except ValidationError as error:
         problems = "\n".join(explain(error, model, ""))
         raise SettingsError(
             f"{source} has settings this version does not accept:\n{problems}\n"
             "Run `clg settings` to see every setting with its default."
         ) from None
+    _check_together(sections, source)
+    return sections
+
+
+def _check_together(sections: Any, source: str) -> None:
+    """Raise `SettingsError` if sections that are right each ask for what cannot be."""
+    if sections.extract_traces.movie == "denoised" and sections.denoise.store == "factors":
+        raise SettingsError(
+            f'{source}: extract_traces.movie is "denoised", and denoise.store is "factors", which '
+            'makes no movie; set denoise.store = "pixels".'
+        )
 
 
 def _override(values: dict[str, Any], text: str) -> None:

@@ -94,7 +94,9 @@ class Results:
         made = self.manifests()
         for name, manifest in made.items():
             for argument, key in manifest.inputs.items():
-                sources = STAGES[name].sources(argument) if argument in STAGES[name].inputs else []
+                if argument not in STAGES[name].inputs:
+                    continue
+                sources = STAGES[name].sources(argument, manifest.params)
                 there = [source for source in sources if source.origin in made]
                 if there and key != f"{made[there[0].origin].key}.{there[0].field}":
                     found.append(

@@ -9,11 +9,12 @@ module of that name, its settings are the class ``CorrectMotion`` and the sectio
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from clgkit.params import Params
 
@@ -35,17 +36,28 @@ class Stage:
         run has the `EXTRA` raw input that it reads.
     version
         Raised when the same settings give other numbers.
+    chosen_by
+        Argument → setting of the stage that names the field it is taken from, where the first
+        source there is need not be the right one.  The stage itself does not read that setting.
     """
 
     summary: str
     inputs: dict[str, str]
     optional: bool = False
     version: int = 1
+    chosen_by: dict[str, str] = field(default_factory=dict)
 
-    def sources(self, argument: str) -> list[Source]:
-        """Return where an argument may come from, the preferred source first."""
+    def sources(
+        self, argument: str, settings: Mapping[str, Any] = MappingProxyType({})
+    ) -> list[Source]:
+        """Return where an argument may come from, the preferred source first.
+
+        With the stage's settings only what they choose.
+        """
         texts = self.inputs[argument].rstrip("?").split(" or ")
-        return [Source(*text.split(".")) for text in texts]
+        sources = [Source(*text.split(".")) for text in texts]
+        wanted = settings.get(self.chosen_by.get(argument, ""))
+        return [source for source in sources if wanted in {None, source.field}]
 
     def can_miss(self, argument: str) -> bool:
         """Return whether the stage works without an argument."""
@@ -123,7 +135,7 @@ STAGES: dict[str, Stage] = {
     "extract_traces": Stage(
         "Fluorescence of every nucleus on every plane that cuts it",
         {
-            "corrected": "correct_motion.corrected",
+            "corrected": "correct_motion.corrected or denoise.denoised",
             "labels": "segment_nuclei.labels",
             "planes": "align_planes.planes",
             "maps": "align_planes.maps?",
@@ -131,6 +143,7 @@ STAGES: dict[str, Stage] = {
             "bad_frames": "correct_motion.bad_frames?",
         },
         version=2,
+        chosen_by={"corrected": "movie"},
     ),
     "merge_planes": Stage(
         "One trace per neuron, from all planes that cut its nucleus",

@@ -35,6 +35,9 @@ BAD_FRAMES = Schema("table of bad frames", ("time", "z"), "iub")
 class ExtractTraces(Params):
     """Settings of :func:`extract_traces`."""
 
+    movie: Literal["corrected", "denoised"] = "corrected"
+    """The movie that traces are taken from: after motion correction, or after `[denoise]`, which
+    the run then needs with store = "pixels"."""
     use_offset: bool = True
     """Lay the labels where the registration of each plane says, instead of as they are."""
     direction: Direction = "labels"
