@@ -12,6 +12,8 @@ from clgkit.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+WANTED = "Input should "
+
 
 class Params(BaseModel):
     """Base of all settings.
@@ -46,16 +48,42 @@ class Params(BaseModel):
 
 def explain(error: ValidationError, kind: type[BaseModel], section: str) -> list[str]:
     """Return one line per problem: the setting, the value found and what was wanted."""
-    lines = []
+    found: dict[str, list[str]] = {}
     for problem in error.errors():
-        path = ".".join([section, *(str(part) for part in problem["loc"])]).strip(".")
+        place, is_section = _place(problem["loc"], kind)
+        path = ".".join([section, *place]).strip(".")
+        message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            lines.append(f"  - {path}: unknown{_suggestion(problem['loc'], kind)}")
+            text = f"{path}: unknown{_suggestion(problem['loc'], kind)}"
         elif problem["type"] == "missing":
-            lines.append(f"  - {path}: missing; it has no default")
+            text = f"{path}: missing; it has no default"
+        elif is_section:  # settings that do not go together; the sentence names them
+            text = f"{path}: {message}" if path else message
         else:
-            lines.append(f"  - {path} = {problem['input']!r}: {problem['msg']}")
-    return lines
+            value = problem["input"]
+            found.setdefault(f"{path} = {value!r}: ", []).append(message)
+            continue
+        found[text] = []
+    # A setting that may be one of several things has a problem for each of them.
+    return [
+        f"  - {start}{' or '.join(messages).replace(f' or {WANTED}', ' or ')}"
+        for start, messages in found.items()
+    ]
+
+
+def _place(location: tuple[int | str, ...], kind: type[BaseModel]) -> tuple[list[str], bool]:
+    """Return a location without the alternatives of a setting, and whether it is a section."""
+    owner: Any = kind
+    place: list[str] = []
+    for part in location:
+        is_alternative = owner is None and isinstance(part, str)
+        if not is_alternative:
+            place.append(str(part))
+        field = owner.model_fields.get(str(part)) if owner else None
+        annotation = field.annotation if field else None
+        is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        owner = annotation if is_model else None
+    return place, owner is not None
 
 
 def _suggestion(location: tuple[int | str, ...], kind: type[BaseModel]) -> str:

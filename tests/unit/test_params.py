@@ -1,9 +1,9 @@
 """Settings: frozen, complete, intolerant of misspelling."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pytest
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from clgkit.errors import SettingsError
 from clgkit.params import Params, closest
@@ -119,3 +119,49 @@ def test_the_text_under_a_field_is_its_description() -> None:
 )
 def test_the_closest_word_is_found(word: str, found: str | None) -> None:
     assert closest(word, ["segment_nuclei", "correct_motion"]) == found
+
+
+class Choosy(Params):
+    """Settings that must go together."""
+
+    size: Literal["own"] | PositiveFloat = 1.0
+    """A number, or a word."""
+    is_fast: bool = False
+    """Whether to hurry."""
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.is_fast and self.size == "own":
+            raise ValueError("is_fast needs a number as size")
+        return self
+
+
+class Around(Params):
+    """A section around them."""
+
+    choosy: Choosy = Choosy()
+    """The section."""
+
+
+@pytest.mark.parametrize(("section", "start"), [("", "  - is_fast"), ("s", "  - s: is_fast")])
+def test_settings_that_do_not_go_together_get_their_own_sentence(section: str, start: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Choosy.parse({"size": "own", "is_fast": True}, section=section)
+
+    assert caught.value.message.splitlines()[1:] == [f"{start} needs a number as size"]
+
+
+def test_a_section_is_named_where_its_settings_do_not_go_together() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Around.parse({"choosy": {"size": "own", "is_fast": True}}, section="")
+
+    assert caught.value.message.splitlines()[1:] == ["  - choosy: is_fast needs a number as size"]
+
+
+def test_a_setting_of_several_kinds_is_one_problem() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Around.parse({"choosy": {"size": -3}}, section="")
+
+    assert caught.value.message.splitlines()[1:] == [
+        "  - choosy.size = -3: Input should be 'own' or be greater than 0"
+    ]
