@@ -214,7 +214,7 @@ def test_what_the_system_refuses_gets_a_code() -> None:
 def test_export_writes_all_files_of_the_original(clg: Clg, finished: Path) -> None:
     code, told, _ = clg("export", finished)
 
-    assert (code, told.count("Wrote")) == (0, 12)
+    assert (code, told.count("Wrote")) == (0, 17)  # two fields for each of two planes found
     folder = finished / "export"
     n_neurons = len((folder / "neurons.csv").read_text().splitlines()) - 1
     for suffix in ("h5", "mat", "npz"):
@@ -242,7 +242,7 @@ def test_export_says_what_is_missing_or_stale(clg: Clg, finished: Path) -> None:
 
     code, told, err = clg("export", finished)
 
-    assert (code, told.count("Wrote")) == (6, 10)
+    assert (code, told.count("Wrote")) == (6, 15)
     assert "Stage dismantle has no finished result" in err
     assert "correct_motion is stale (max_shift_px 15 -> 4)" in err
 

@@ -23,7 +23,7 @@ from clgkit.stages import STAGES
 Clg = Callable[..., tuple[int, str, str]]
 FISH = preset("tiny", shape_px=(24, 96, 96), n_neurons=40, n_planes=2, n_frames=20)
 STAGE_COMMANDS = [name.replace("_", "-") for name in STAGES]
-SHOWN = [*STAGE_COMMANDS, "score-labels"]
+SHOWN = [*STAGE_COMMANDS, "score-labels", "tidy-labels"]
 ELSEWHERE = {
     "--run fish1": "needs a finished run; see test_cli_second_channel",
     "--weights": "needs a trained network; see test_cli_train_denoiser",

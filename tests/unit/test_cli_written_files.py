@@ -171,6 +171,8 @@ WRITERS = {
     "graphml": ("build-network", "t.npz", "out.graphml"),
     "csv": ("measure-network", "net.csv", "out.csv"),
     "json": ("score-labels", "labels.npy", "labels.npy", "--json", "out.json"),
+    "tidied": ("tidy-labels", "labels.npy", "out.npy", "--overwrite", "--fill"),
+    "map": ("tidy-labels", "labels.npy", "t.npy", "--overwrite", "--map", "out.csv"),
 }
 
 

@@ -43,6 +43,8 @@ IMAGES = {
                                "--axes", "tzyx", "--rate-hz", "1", *UM, *LABELS),
     "score-labels": ("score-labels", "@", "labels.npy", "--json", "out.json"),
     "score-labels: prediction": ("score-labels", "labels.npy", "@", "--json", "out.json"),
+    "tidy-labels": ("tidy-labels", "@", "out.tif"),
+    "tidy-labels: held": ("tidy-labels", "@", "out.npy", "--fill"),
     "score-labels: image": ("score-labels", "labels.npy", "labels.npy", "--image", "@", "--json",
                             "out.json"),
 }  # fmt: skip

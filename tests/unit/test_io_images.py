@@ -355,7 +355,7 @@ def image(axes: str, *shape: int, **facts: Any) -> Image:
     ("make", "given", "options", "code", "words"),
     [
         (as_movie, image("zyx", 2, 3, 4), {}, "E_AXES", "has the axes 'zyx'; a movie needs time"),
-        (as_movie, image("yx", 3, 4), {}, "E_AXES", "Is this a volume, or are `axes` wrong"),
+        (as_movie, image("yx", 3, 4), {}, "E_AXES", "If it is a movie of one frame, say so"),
         (as_movie, image("tcyx", 2, 3, 3, 4), {}, "E_CHANNELS", "has 3 channels (0 to 2)"),
         (as_movie, image("tyx", 2, 3, 4), {"voxel_um": UM}, "E_DATA", "how many volumes are taken"),
         (

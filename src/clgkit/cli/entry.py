@@ -34,6 +34,7 @@ OF_A_RUN = {
 }
 OF_LABELS = {
     "score-labels": "Compare labels with the truth, object by object.",
+    "tidy-labels": "Put ids and shapes of labels in order; the map of ids is kept.",
     "train-cellpose": "Train a Cellpose network on slices of yours.",
     "train-nuclei": "Adapt the network of nuclei to tissue of yours.",
     "train-denoiser": "Train a network on the movie it is to denoise.",

@@ -13,7 +13,7 @@ from clgkit.cli.options import run_folder
 if TYPE_CHECKING:
     from clgkit.pipeline.store import Store
 
-FORMATS = ("h5", "mat", "npz", "graphml", "gt", "csv")
+FORMATS = ("h5", "mat", "npz", "graphml", "gt", "csv", "mha")
 EPILOG = """\b
 Examples:
     clg export fish1
@@ -40,6 +40,8 @@ def command(run: Path, to: Path | None, formats: tuple[str, ...]) -> None:
     CellTrace_before_calibration  .h5 .mat .npz        one row per nucleus and plane
     CellTrace_after_calibration   .h5 .mat .npz        one row per neuron
     network                       .graphml .gt .npz    the graph
+    plane_maps                    .npz                 where every pixel of a plane lies
+    plane_NN_to_slice_NNN, and back   .mha             the same for ITK and ANTs
     lcc_curve, removed_nodes      .csv                 how the network breaks
     neurons                       .csv                 all that is known of each neuron
 
@@ -54,7 +56,7 @@ def command(run: Path, to: Path | None, formats: tuple[str, ...]) -> None:
     for warning in _not_current(run):
         click.echo(f"warning: {warning}", err=True)
     missing = []
-    for product in (traces_before, traces_after, network, dismantling, neurons):
+    for product in (maps, traces_before, traces_after, network, dismantling, neurons):
         try:
             writers = dict(product(store))
         except StoreError as error:
@@ -80,6 +82,26 @@ def _not_current(run: Path) -> list[str]:
         return [f"whether the results are current is not known: {error.message}"]
     return [f"{s.name} is {s.state} ({s.why}); it is exported as stored"
             for s in steps if s.state in {"stale", "damaged"}]  # fmt: skip
+
+
+def maps(store: Store) -> Iterator[tuple[str, Writer]]:
+    """Yield the files of the registration of planes and slices."""
+    import numpy as np
+
+    from clgkit.cli import mapfile
+    from clgkit.pipeline import nouns
+
+    result = store.result("align_planes")
+    planes, found, residual = (nouns.load(result, k) for k in ("planes", "maps", "residual"))
+    numbers = planes.coords["plane"].values if "plane" in planes.coords else np.arange(len(planes))
+    labels = nouns.load(store.result("segment_nuclei"), "labels")
+    yield (
+        "plane_maps.npz",
+        lambda path: mapfile.write_maps(
+            path, planes=planes, maps=found, residual=residual, numbers=numbers
+        ),
+    )
+    yield from mapfile.displacements(planes, found, labels, numbers)
 
 
 def traces_before(store: Store) -> Iterator[tuple[str, Writer]]:

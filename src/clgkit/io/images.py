@@ -88,7 +88,7 @@ def as_movie(image: Image, *, rate_hz: float | None = None, voxel_um: Voxel | No
     if "t" not in image.axes:
         raise DataError(
             f"{image.source} has the axes {image.axes!r}; a movie needs time (t). "
-            "Is this a volume, or are `axes` wrong?",
+            f'Is this a volume? If it is a movie of one frame, say so: axes = "t{image.axes}".',
             code="E_AXES",
         )
     image = pick_channel(image, None)

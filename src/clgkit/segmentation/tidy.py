@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from clgkit.segmentation.overlap import as_ids, overlap_table
+from clgkit.segmentation.tidy_objects import drop_pieces, object_boxes, part_pieces
 
 __all__ = [
     "LabelSizes",
@@ -114,7 +115,7 @@ def scattered_ids(labels: Labels) -> UInt32:
     compact, old = relabel(labels)
     scattered = [
         old[number]
-        for number, inside in _boxes(compact)
+        for number, inside in object_boxes(compact)
         if ndimage.label(compact[inside] == number)[1] > 1
     ]
     return np.array(scattered, np.uint32)
@@ -246,39 +247,19 @@ def separate_pieces(labels: Labels) -> Relabelled:
     in the order of their ids; ids are compact, and `old_ids` names the former id of each piece.
     """
     compact, old = relabel(labels)
-    made = np.zeros_like(compact)
-    parents = [np.uint32(0)]
-    for number, inside in _boxes(compact):
-        pieces, sizes = _pieces(compact[inside] == number)
-        for piece in np.argsort(-sizes, kind="stable") + 1:
-            made[inside][pieces == piece] = len(parents)
-            parents.append(old[number])
-    return Relabelled(made, np.array(parents, np.uint32))
+    parents = part_pieces(compact, object_boxes(compact), highest=old.size - 1)
+    numbers = np.append(np.arange(old.size, dtype=np.uint32), parents)
+    order = np.argsort(numbers, kind="stable")
+    new = np.empty(order.size, np.uint32)
+    new[order] = np.arange(order.size, dtype=np.uint32)
+    return Relabelled(new[compact], old[numbers[order]])
 
 
 def keep_largest_pieces(labels: Labels) -> UInt32:
     """Return every object without all but its largest face-connected piece; ids stay."""
     compact, old = relabel(labels)
-    for number, inside in _boxes(compact):
-        pieces, sizes = _pieces(compact[inside] == number)
-        if sizes.size > 1:
-            lost = (pieces > 0) & (pieces != np.argmax(sizes) + 1)
-            compact[inside][lost] = 0
+    drop_pieces(compact, object_boxes(compact))
     return old[compact]
-
-
-def _boxes(compact: UInt32) -> Iterable[tuple[int, tuple[slice, ...]]]:
-    """Return number and bounding box of every object, found in one pass."""
-    if compact.size == 0:
-        return []
-    return list(enumerate(ndimage.find_objects(compact.astype(np.int64)), start=1))
-
-
-def _pieces(mask: Bool) -> tuple[npt.NDArray[np.int32], Int64]:
-    """Return the face-connected pieces of a mask, and their sizes."""
-    pieces = np.zeros(mask.shape, np.int32)
-    ndimage.label(mask, output=pieces)
-    return pieces, np.bincount(pieces.ravel())[1:].astype(np.int64)
 
 
 def _root(leader: dict[int, int], k: int) -> int:

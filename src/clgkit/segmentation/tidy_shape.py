@@ -3,6 +3,7 @@
 An object gains background only, so no other object ever loses a voxel.
 """
 
+from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -11,8 +12,18 @@ from numba import njit
 from scipy import ndimage
 
 from clgkit.segmentation.overlap import as_ids
+from clgkit.segmentation.tidy import relabel
+from clgkit.segmentation.tidy_objects import Box, object_boxes
 
-__all__ = ["fill_holes", "smooth_labels", "split_label"]
+__all__ = [
+    "fill_holes",
+    "fill_objects",
+    "fill_sections",
+    "smooth_in_place",
+    "smooth_labels",
+    "split_label",
+    "split_mask",
+]
 
 Bool: TypeAlias = npt.NDArray[np.bool_]
 Float64: TypeAlias = npt.NDArray[np.float64]
@@ -20,6 +31,9 @@ Int32: TypeAlias = npt.NDArray[np.int32]
 Int64: TypeAlias = npt.NDArray[np.int64]
 UInt32: TypeAlias = npt.NDArray[np.uint32]
 Labels: TypeAlias = npt.NDArray[np.integer[Any]]
+Smoothing: TypeAlias = Literal["majority", "opening"]
+
+SLAB = 1 << 22  # voxels smoothed at once
 
 
 def fill_holes(labels: Labels, *, per_slice: bool = True, volume: bool = True) -> UInt32:
@@ -35,21 +49,36 @@ def fill_holes(labels: Labels, *, per_slice: bool = True, volume: bool = True) -
     per_slice
         Look for holes of sections.  Slices are independent, so blocks of slices can be streamed.
     volume
-        Then look for holes in three dimensions.  A hole can be of any size, so this needs the
-        volume at once, and as much memory again.
+        Then look for holes in three dimensions, object by object.  This needs the volume at once.
     """
-    made = _volume(labels).copy()
+    compact, old = relabel(_volume(labels))
     if per_slice:
-        for plane in made:
-            _fill(plane[None])
+        fill_sections(compact)
     if volume:
-        _fill(made)
-    return made
+        fill_objects(compact, object_boxes(compact))
+    return old[compact]
 
 
-def smooth_labels(
-    labels: Labels, *, iterations: int = 1, method: Literal["majority", "opening"] = "majority"
-) -> UInt32:
+def fill_sections(ids: UInt32) -> int:
+    """Fill the holes of sections (z, y, x) in place; return how many voxels were filled."""
+    return sum(_fill(plane[None], flat=True) for plane in ids)
+
+
+def fill_objects(compact: UInt32, boxes: Iterable[Box]) -> int:
+    """Fill the holes of a volume in place; return how many voxels were filled.
+
+    Parameters
+    ----------
+    compact : (z, y, x)
+        Compact ids.
+    boxes
+        Of `tidy_objects.object_boxes`.  A hole lies in the box of the object around it, so what
+        is needed beside the volume is small.
+    """
+    return sum(_fill(compact[box], flat=len(compact) == 1) for _, box in boxes)
+
+
+def smooth_labels(labels: Labels, *, iterations: int = 1, method: Smoothing = "majority") -> UInt32:
     """Return labels with even surfaces.
 
     Parameters
@@ -75,11 +104,30 @@ def smooth_labels(
     """
     if iterations < 0:
         raise ValueError(f"smoothing is done 0 times or more; found {iterations}")
-    made = _volume(labels)
+    made = _volume(labels).copy()
     for _ in range(iterations):
-        if made.size:
-            made = _majority(np.pad(made, 1, "edge")) if method == "majority" else _opened(made)
-    return made.copy()
+        smooth_in_place(made, method=method)
+    return made
+
+
+def smooth_in_place(ids: UInt32, *, method: Smoothing = "majority") -> int:
+    """Smooth a volume once, as `smooth_labels`, in place; return how many voxels changed.
+
+    A few slices at a time are held twice.
+    """
+    if ids.size == 0:
+        return 0
+    halo = 1 if method == "majority" else 2
+    step = max(halo, SLAB // max(ids[0].size, 1))
+    changed, before = 0, ids[:0].copy()
+    for start in range(0, len(ids), step):
+        block = np.concatenate([before, ids[start : start + step + halo]])
+        core = slice(len(before), len(before) + len(ids[start : start + step]))
+        smooth = _majority(np.pad(block, 1, "edge")) if method == "majority" else _opened(block)
+        changed += int(np.count_nonzero(smooth[core] != block[core]))
+        ids[start : start + step] = smooth[core]
+        before = block[max(core.stop - halo, 0) : core.stop]
+    return changed
 
 
 def split_label(
@@ -120,22 +168,33 @@ def split_label(
         raise ValueError(f"there is no object {label}; name an id that is there")
     low, high = places.min(axis=0), places.max(axis=0) + 1
     inside = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    mask = np.pad(ids[inside] == label, 1)
-    distance = np.asarray(ndimage.distance_transform_edt(mask, sampling=voxel_um))
-    parts = _flood(distance, n_parts)[1:-1, 1:-1, 1:-1]
-    sizes = np.bincount(parts.ravel())[1:]
-    if sizes.size < n_parts:
+    parts = split_mask(ids[inside] == label, voxel_um=voxel_um, n_parts=n_parts)
+    found = int(parts.max())
+    if found < n_parts:
         raise ValueError(
-            f"object {label} has {sizes.size} peaks of distance; it cannot become {n_parts} parts"
+            f"object {label} has {found} peaks of distance; it cannot become {n_parts} parts"
         )
     highest = int(ids.max())
     if highest + n_parts - 1 > np.iinfo(np.uint32).max:
         raise ValueError("there are no free ids above the highest; make the ids compact first")
-    order = np.argsort(-sizes, kind="stable")
-    new = np.zeros(n_parts + 1, np.uint32)
-    new[order + 1] = [label, *range(highest + 1, highest + n_parts)]
+    new = np.array([0, label, *range(highest + 1, highest + n_parts)], np.uint32)
     ids[inside][parts > 0] = new[parts[parts > 0]]
     return ids
+
+
+def split_mask(mask: Bool, *, voxel_um: tuple[float, float, float], n_parts: int = 2) -> Int64:
+    """Return the parts 1, 2, ... of one object, from the largest down; 0 is background.
+
+    There are fewer than `n_parts` if the distance to the surface has fewer peaks.  Parameters and
+    method as of :func:`split_label`.
+    """
+    padded = np.pad(mask, 1)
+    distance = np.asarray(ndimage.distance_transform_edt(padded, sampling=voxel_um))
+    parts = _flood(distance, n_parts)[1:-1, 1:-1, 1:-1]
+    sizes = np.bincount(parts.ravel())[1:]
+    rank = np.zeros(sizes.size + 1, np.int64)
+    rank[np.argsort(-sizes, kind="stable") + 1] = np.arange(1, sizes.size + 1)
+    return rank[parts]
 
 
 def _volume(labels: Labels) -> UInt32:
@@ -144,14 +203,21 @@ def _volume(labels: Labels) -> UInt32:
     return as_ids(labels)
 
 
-def _fill(ids: UInt32) -> None:
-    """Fill the holes of a volume in place; one slice has no neighbours along z."""
+def _fill(ids: UInt32, *, flat: bool) -> int:
+    """Fill the holes of a part of a volume in place; return how many voxels were filled.
+
+    A `flat` part is one slice, and what lies above and below does not matter.
+    """
     if ids.size == 0:
-        return
+        return 0
     holes = np.zeros(ids.shape, np.int32)
     n = int(ndimage.label(ids == 0, output=holes))
-    owner = _owners(ids, holes, n, flat=ids.shape[0] == 1)
-    np.copyto(ids, owner[holes], where=holes > 0)
+    owner = _owners(ids, holes, n, flat)
+    if not owner.any():
+        return 0
+    filled = owner[holes] > 0
+    ids[filled] = owner[holes[filled]]
+    return int(np.count_nonzero(filled))
 
 
 def _flood(distance: Float64, n_parts: int) -> Int64:
