@@ -1,7 +1,10 @@
 """From functional planes to structural slices, on simulated fish and on cells drawn alike.
 
 *Fish* are the package's own (nine planes of 192 x 192 px in 66 slices); templates come from 60
-raw frames.  *Rings* and *disks* are pairs of 512 x 512 px with a known map between them
+raw frames.  The gain of the nuclear channel is measured on movies that do not move, so that the
+place of a template is known; that of the common tilt on planes cut askew (`_fish_planes`).
+
+*Rings* and *disks* are pairs of 512 x 512 px with a known map between them
 (`_disks_and_rings.make_pair`): 1 degree, 1 %, a shift, and bending by 2 px.  Errors are
 distances between where a cell is put and where it is.
 
@@ -20,11 +23,23 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from benchmarks._disks_and_rings import Pair, make_pair, target_errors_px
+from benchmarks._fish_planes import (
+    BIN,
+    RATIO,
+    Channel,
+    Recording,
+    depth_errors,
+    field_errors_px,
+    recording,
+    still,
+    tilted,
+    with_noise,
+)
 from benchmarks.harness import Figure, Size, measure
 from clgkit.registration import (
+    CommonTilt,
     PlaneMatch,
-    choose_frames,
-    make_template,
+    match_common_tilt,
     match_planes,
     match_tilt,
     register_plane,
@@ -39,17 +54,10 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 FOLDER = Path(__file__).parent
 SEEDS = (0, 1, 2)
 FULL_PHOTONS, DIM_PHOTONS = 14.0, 2.0
-RATIO = (2.0, 2.0)
-BIN = 40
-
-
-class Recording(NamedTuple):
-    """What the search for slices is given, and the truth."""
-
-    planes: Float32
-    stack: npt.NDArray[np.uint16]
-    slices: npt.NDArray[np.int64]
-    nucleus_px: float
+STILL_FRAMES, FEW_FRAMES = 60, 5
+LEVEL = (0.0, 0.0)
+TILTS = ((2.0, 0.0), (0.0, -2.0))
+"""Slices across the field, along y and x; each with a fish of its own."""
 
 
 class PeerRun(NamedTuple):
@@ -60,30 +68,18 @@ class PeerRun(NamedTuple):
     version: str
 
 
-@lru_cache(maxsize=8)
-def recording(size: Size, seed: int, photons: float) -> Recording:
-    """Simulate a fish, and average 60 frames of every plane."""
-    fish = Fish(preset("demo" if size == "full" else "tiny", seed=seed, photons=photons))
-    settings = fish.settings
-    chosen = choose_frames(settings.n_frames, n=60 if size == "full" else 20)
-    planes = np.array(
-        [
-            make_template(np.concatenate([fish.movie_block(p, t, t + 1) for t in chosen.tolist()]))
-            for p in range(settings.n_planes)
-        ]
-    )
-    nucleus_px = settings.nucleus_diameter_um / (2 * settings.voxel_um[1])
-    stack = fish.structure_block(0, settings.shape_px[0])
-    return Recording(planes, stack, fish.slice_of_plane, nucleus_px)
-
-
 @lru_cache(maxsize=16)
 def match(size: Size, planes_of: int, stack_of: int, photons: float) -> PlaneMatch:
     """Look for the planes of one fish in the stack of another, or of the same."""
     shown, searched = recording(size, planes_of, photons), recording(size, stack_of, photons)
+    return search(shown, searched.stack)
+
+
+def search(shown: Recording, stack: npt.NDArray[np.generic]) -> PlaneMatch:
+    """Look for planes in a stack."""
     return match_planes(
         shown.planes,
-        searched.stack,
+        stack,
         pixel_ratio=RATIO,
         max_shift_px=10,
         slices_per_plane=6.0,
@@ -131,6 +127,25 @@ def figure_foreign_found(size: Size) -> Figure:
     return Figure("planes of another fish found", "share", float(np.mean(found)), target=0.02)
 
 
+def figure_own_margin(size: Size) -> Figure:
+    """Tell how far the worst of the planes lies above chance; 1.5 times is found."""
+    matches = [match(size, seed, seed, FULL_PHOTONS) for seed in SEEDS]
+    least = min(float((made.score / made.chance).min()) for made in matches)
+    name = "score of own planes over chance, least"
+    return Figure(name, "times", least, target=2.0, better="higher")
+
+
+def figure_mirrored_margin(size: Size) -> Figure:
+    """Tell the same of planes that are nowhere: the best of the fish's own, mirrored."""
+    above = []
+    for seed in SEEDS if size == "full" else SEEDS[:1]:
+        made = recording(size, seed, FULL_PHOTONS)
+        found = search(made._replace(planes=made.planes[:, ::-1]), made.stack)
+        above.append(found.score / found.chance)
+    most = float(np.max(above))
+    return Figure("score of mirrored planes over chance, most", "times", most, target=1.5)
+
+
 def figure_slice_time(size: Size) -> Figure:
     """Search for nine planes in 66 slices."""
     made = recording(size, 0, FULL_PHOTONS)
@@ -149,7 +164,7 @@ def pair(size: Size, *, rings: bool, seed: int) -> Pair:
 @lru_cache(maxsize=8)
 def errors_px(size: Size, *, rings: bool, refine: bool) -> Floats:
     """Return the errors of all cells of two pairs."""
-    found = []
+    found: list[Floats] = []
     for seed in (0, 1):
         made = pair(size, rings=rings, seed=seed)
         mapped = register_plane(made.plane, made.slice_image, refine=refine)
@@ -205,7 +220,7 @@ def run_peer(size: Size, name: str, *, rings: bool) -> PeerRun | None:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "pair.npz"), Path(folder, "field.npz")
         np.savez(source, plane=made.plane, slice_image=made.slice_image)
-        command = [str(python), str(FOLDER / "peers" / "align.py"), name, source, target]
+        command: list[str | Path] = [python, FOLDER / "peers" / "align.py", name, source, target]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             print(f"{name} failed: {done.stderr.strip().splitlines()[-1:]}")
@@ -243,7 +258,9 @@ def figure_rings_skimage(size: Size) -> Figure:
 def figure_time_simpleitk(size: Size) -> Figure:
     """Compare CPU time of the whole registration; the peer's is its median of three runs."""
     made = pair(size, rings=True, seed=0)
-    ours, theirs, version = [], [], "(not installed)"
+    ours: list[float] = []
+    theirs: list[float] = []
+    version = "(not installed)"
     for _ in range(3):
         ours += measure(
             lambda: register_plane(made.plane, made.slice_image), repeat=1, warm_up=not ours
@@ -283,10 +300,8 @@ def mean_at(size: Size, z: int, first: int) -> Float32:
     n_frames = min(BIN, fish.settings.n_frames)
     first = min(first, fish.settings.n_frames - n_frames)
     mean = deep.clean_block(0, first, first + n_frames).mean(axis=0)
-    light = np.maximum(mean - fish.settings.offset, 0)
-    noise = np.sqrt((fish.settings.gain * light + fish.settings.read_noise**2) / n_frames)
     rng = np.random.default_rng(z)
-    return np.asarray(mean + rng.normal(size=mean.shape) * noise, dtype=np.float32)
+    return with_noise(mean, fish.settings, n_frames=n_frames, rng=rng)
 
 
 def figure_tilt(size: Size) -> Figure:
@@ -308,6 +323,121 @@ def figure_tilt(size: Size) -> Figure:
         off += [found.span_y - span_y, found.span_x - span_x]
     error = float(np.sqrt(np.mean(np.square(off))))
     return Figure("tilt of 2 slices across the field", "slices rms", error, target=1.0)
+
+
+@lru_cache(maxsize=8)
+def placed(size: Size, channel: Channel, n_frames: int) -> tuple[Floats, Floats]:
+    """Return how far maps are off (px), and scores over chance, of two fish that do not move."""
+    errors, above = [], []
+    for seed in SEEDS[:2] if size == "full" else SEEDS[:1]:
+        made = still(size, seed, channel, n_frames)
+        seen = made.seen
+        found = search(seen, seen.stack)
+        above.append(found.score / found.chance)
+        for plane, z, shift, offset in zip(
+            seen.planes, found.slice_index, found.shift_px, made.offset_px, strict=True
+        ):
+            mapped = register_plane(
+                plane,
+                seen.stack[z],
+                pixel_ratio=RATIO,
+                max_shift_px=10,
+                start_px=(float(shift[0]), float(shift[1])),
+                nucleus_px=seen.nucleus_px,
+            )
+            errors.append(field_errors_px(mapped.field, offset))
+    return np.array(errors), np.concatenate(above)
+
+
+def figure_nuclear(size: Size) -> Figure:
+    """Lay nuclei on nuclei, and cytosol on nuclei."""
+    ours, peer = (
+        float(np.median(placed(size, channel, STILL_FRAMES)[0]))
+        for channel in ("nuclear", "calcium")
+    )
+    name = "map error with the nuclear channel"
+    without = "without the nuclear channel"
+    return Figure(name, "px median", ours, peer=without, peer_value=peer, target=4)
+
+
+def figure_nuclear_margin(size: Size) -> Figure:
+    """Compare how far the worst plane lies above chance."""
+    ours, peer = (
+        float(placed(size, channel, STILL_FRAMES)[1].min()) for channel in ("nuclear", "calcium")
+    )
+    name = "score over chance, least, with the nuclear channel"
+    without = "without the nuclear channel"
+    return Figure(name, "times", ours, peer=without, peer_value=peer, target=1.5, better="higher")
+
+
+def figure_nuclear_few(size: Size) -> Figure:
+    """Do the same with the mean of five frames of eight photons."""
+    error = float(np.median(placed(size, "nuclear", FEW_FRAMES)[0]))
+    return Figure("the same from five frames, 8 photons", "px median", error, target=0.05)
+
+
+@lru_cache(maxsize=8)
+def common_tilt(size: Size, seed: int, spans: tuple[float, float], max_span: float) -> CommonTilt:
+    """Look for the tilt that the planes of a fish share."""
+    made = tilted(size, seed, spans)
+    return match_common_tilt(
+        made.planes,
+        made.stacks,
+        pixel_ratio=RATIO,
+        max_shift_px=5,
+        max_span=max_span,
+        nucleus_px=made.nucleus_px,
+    )
+
+
+@lru_cache(maxsize=4)
+def tilts_alone(size: Size, seed: int, spans: tuple[float, float]) -> Floats:
+    """Return depth and tilt (P, 3) that every plane by itself seems to have."""
+    made = tilted(size, seed, spans)
+    found = [
+        match_tilt(plane, stack, pixel_ratio=RATIO, max_shift_px=5, nucleus_px=made.nucleus_px)
+        for plane, stack in zip(made.planes, made.stacks, strict=True)
+    ]
+    return np.array([[one.position, one.span_y, one.span_x] for one in found])
+
+
+def rms(values: object) -> float:
+    """Return the root of the mean square."""
+    return float(np.sqrt(np.mean(np.square(np.asarray(values)))))
+
+
+def figure_common_tilt(size: Size) -> Figure:
+    """Find a tilt of two slices by all planes together, and by each plane alone."""
+    ours: list[Floats] = []
+    peer: list[Floats] = []
+    for seed, spans in enumerate(TILTS):
+        found = common_tilt(size, seed, spans, 6.0)
+        ours.append(np.subtract((found.span_y, found.span_x), spans))
+        peer.append(tilts_alone(size, seed, spans)[:, 1:] - spans)
+    name, alone = "tilt of 2 slices that all planes share", "each plane by itself"
+    return Figure(name, "slices rms", rms(ours), peer=alone, peer_value=rms(peer), target=2)
+
+
+def figure_level_tilt(size: Size) -> Figure:
+    """Leave level planes level."""
+    found = [common_tilt(size, seed, LEVEL, 6.0) for seed in SEEDS[:2]]
+    most = max(max(abs(one.span_y), abs(one.span_x)) for one in found)
+    return Figure("tilt found in level planes, most", "slices", most, target=0.0)
+
+
+def figure_tilted_depth(size: Size) -> Figure:
+    """Say at which depth every part of a plane lies that is tilted by two slices."""
+    ours: list[Floats] = []
+    peer: list[Floats] = []
+    for seed, spans in enumerate(TILTS):
+        true = tilted(size, seed, spans).position
+        wanted = np.tile(spans, (len(true), 1))
+        for errors, max_span in ((ours, 6.0), (peer, 0.0)):
+            found = common_tilt(size, seed, spans, max_span)
+            seen = np.tile((found.span_y, found.span_x), (len(true), 1))
+            errors.append(depth_errors(found.position, true, (seen, wanted)))
+    name, level = "depth in planes tilted by 2 slices", "taken as level"
+    return Figure(name, "slices rms", rms(ours), peer=level, peer_value=rms(peer), target=1.5)
 
 
 def figure_drift(size: Size) -> Figure:
