@@ -13,17 +13,22 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
 
+import clgkit.stages.correct_motion as stage
 from benchmarks._moving_field import MovingField, make_movie, rms_error_px
 from benchmarks.harness import Figure, Size, measure, peak_mb
-from clgkit import registration
+from clgkit import data, registration
 from clgkit.registration import apply_shifts, make_template, prepare_piecewise, prepare_rigid
+from clgkit.stages._motion_quality import measure_planes
+from clgkit.workspace import Workspace
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 Frames: TypeAlias = npt.NDArray[np.int16]
@@ -106,7 +111,8 @@ def run_peer(
             max_shift_px=MAX_SHIFT_PX,
             reference=np.zeros(0) if reference is None else reference,
         )
-        command = [str(python), str(FOLDER / "peers" / "register.py"), name, source, target]
+        script = FOLDER / "peers" / "register.py"
+        command = [str(part) for part in (python, script, name, source, target)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             print(f"{name} failed: {done.stderr.strip().splitlines()[-1:]}")
@@ -236,22 +242,39 @@ def figure_piecewise_rate(size: Size) -> Figure:
     return Figure("piecewise rate, 512²", "frames/CPU s", rate, target=40, better="higher")
 
 
-def rate_beside(size: Size, name: str) -> Figure:
-    """Compare rates of estimating and applying piecewise, from one and the same template."""
+def correct_like_normcorre(frames: Frames, reference: Float32) -> None:
+    """Estimate and apply as NoRMCorre does, with a template that stays, cells of 128 px."""
+    settings = registration.NormcorreSettings(
+        max_shift_px=MAX_SHIFT_PX, max_deviation_px=5, iterations=1, update_template=False
+    )
+    least = float(frames.min())
+    for _ in registration.iterate_like_normcorre(
+        frames.astype(np.float32) - least, settings, template=reference - least
+    ):
+        pass
+
+
+def rate_beside(
+    size: Size,
+    name: str,
+    correct: Callable[[Frames, Float32], None] = correct_piecewise,
+    title: str = "piecewise rate, 512²",
+) -> Figure:
+    """Compare rates of estimating and applying, from one and the same template."""
     made, reference = scene(size, "bent", "8.8"), template(size, "bent", "8.8")
     part = MovingField(made.movie[:40], made.shift_px[:40], made.points_px)
-    correct_piecewise(part.movie[:2], reference)
+    correct(part.movie[:2], reference)
     ours, theirs, version = [], [], "(not installed)"
     for _ in range(3):
         start = time.process_time()
-        correct_piecewise(part.movie, reference)
+        correct(part.movie, reference)
         ours.append(len(part.movie) / (time.process_time() - start))
         run = run_peer(name, part, rigid=False, reference=reference) if size == "full" else None
         if run is not None:
             theirs.append(len(part.movie) / run.cpu_s)
             version = run.version
     return Figure(
-        "piecewise rate, 512²",
+        title,
         "frames/CPU s",
         statistics.median(ours),
         f"{name} {version}",
@@ -269,6 +292,32 @@ def figure_piecewise_rate_suite2p(size: Size) -> Figure:
 def figure_piecewise_rate_jnormcorre(size: Size) -> Figure:
     """Frames per CPU second, estimating and applying."""
     return rate_beside(size, "jnormcorre")
+
+
+def figure_normcorre_rate(size: Size) -> Figure:
+    """Frames per CPU second with compat, estimating and applying."""
+    return rate_beside(size, "jnormcorre", correct_like_normcorre, "as NoRMCorre, rate, 512²")
+
+
+def figure_quality_cost(size: Size) -> Figure:
+    """CPU seconds of the numbers of quality, per second of the correction itself."""
+    movie = data.movie(
+        scene(size, "bent", "8.8").movie[:, np.newaxis], rate_hz=1.0, voxel_um=(1.0, 1.0, 1.0)
+    )
+    spent: list[float] = []
+
+    def timed(*given: Any) -> Any:
+        start = time.process_time()
+        made = measure_planes(*given)
+        spent.append(time.process_time() - start)
+        return made
+
+    with mock.patch.object(stage, "measure_planes", timed):
+        (taken,) = measure(
+            lambda: stage.correct_motion(movie, workspace=Workspace(executor="serial")), repeat=1
+        )
+    share = spent[-1] / (taken - spent[-1])
+    return Figure("numbers of quality, per correction", "1", share, target=0.1)
 
 
 def correct_noise(side: int, n_frames: int) -> None:

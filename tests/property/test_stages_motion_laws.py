@@ -145,9 +145,7 @@ def test_a_corrected_movie_has_little_left_to_correct(method: str) -> None:
     assert float((again.agreement - first.agreement).min()) > -0.02
 
 
-@pytest.mark.parametrize(
-    "mode", [mode for name, mode in MODES.items() if name != "normcorre"], ids=list(MODES)[:3]
-)
+@EVERY_MODE
 def test_stored_shifts_undo_the_motion_of_any_mode_to_the_bit(mode: dict[str, Any]) -> None:
     made = laid(pixels(), **mode)
 

@@ -1,11 +1,14 @@
 """The motion of a movie in a file, so that it can be undone in another channel.
 
 ``<name>_shifts.npz`` holds what ``clg correct-motion`` found: the shift of every patch of every
-frame, where the patches lie, the offset between rows, and the bad frames.
+frame, where the patches lie, the offset between rows, and the bad frames; and for shifts that
+were found as NoRMCorre does, the phases of the patches and the settings.
 """
 
 from __future__ import annotations
 
+import json
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +26,7 @@ PARTS = (
     "patch_shifts_px", "patch_y_px", "patch_x_px", "line_offset_px", "bad_frames",
     "frame_shape_px", "lost_planes", "why_lost",
 )  # fmt: skip
+NORMCORRE = ("phase_rad", "normcorre")
 ORIGIN = "`clg correct-motion movie.tif out.tif` writes such a file, out_shifts.npz."
 
 
@@ -43,6 +47,10 @@ def beside(output: Path) -> Path:
 def write_shifts(path: Path, made: MotionCorrected) -> None:
     """Write the motion that was found."""
     lost = failed_planes(made.patch_shifts)
+    phases = made.patch_shifts.coords.get("phase_rad")
+    more = {} if phases is None else {
+        "phase_rad": phases.values, "normcorre": np.array(json.dumps(made.summary["normcorre"]))
+    }  # fmt: skip
     write_npz(
         path,
         patch_shifts_px=made.patch_shifts.values,
@@ -53,6 +61,7 @@ def write_shifts(path: Path, made: MotionCorrected) -> None:
         frame_shape_px=np.array([made.corrected.sizes["y"], made.corrected.sizes["x"]]),
         lost_planes=np.array(list(lost), np.int64),
         why_lost=np.array(list(lost.values()), np.str_),
+        **more,
     )
 
 
@@ -65,6 +74,9 @@ def read_shifts(path: Path) -> Motion:
         If it is no such file.
     """
     found = read_npz(path, PARTS, ORIGIN)
+    with zipfile.ZipFile(path) as archive:
+        if {f"{name}.npy" for name in NORMCORRE} <= set(archive.namelist()):
+            found |= read_npz(path, NORMCORRE, ORIGIN)
     shifts, bad = found["patch_shifts_px"], found["bad_frames"]
     centers = {axis: (f"patch_{axis}", found[f"patch_{axis}_px"]) for axis in "yx"}
     try:
@@ -78,12 +90,15 @@ def read_shifts(path: Path) -> Motion:
         )
         bad_frames = xr.DataArray(bad, dims=("time", "z"))
         y, x = (int(n) for n in found["frame_shape_px"])
-        offset = float(found["line_offset_px"])
+        summary: dict[str, Any] = {"line_offset_px": float(found["line_offset_px"])}
+        if "phase_rad" in found:
+            patch_shifts.coords["phase_rad"] = (patch_shifts.dims[:-1], found["phase_rad"])
+            summary["normcorre"] = json.loads(str(found["normcorre"]))
     except (ValueError, TypeError) as error:
         raise DataError(
             f"The arrays of {path.name} do not fit together. {ORIGIN}", code="E_SHAPE"
         ) from error
-    return Motion(patch_shifts, {"line_offset_px": offset}, bad_frames, (y, x))
+    return Motion(patch_shifts, summary, bad_frames, (y, x))
 
 
 def motion_of_run(run: Path) -> Motion:

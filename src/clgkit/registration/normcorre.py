@@ -13,20 +13,14 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
 
-from clgkit.registration.normcorre_patches import (
-    Patches,
-    apply_patches,
-    cut_field,
-    move_image,
-)
+from clgkit.registration.normcorre_patches import Patches, apply_patches, cut_field, move_image
+from clgkit.registration.normcorre_peak import Peaks, Spectra, find_peaks, transform
 from clgkit.registration.rigid import has_structure
 from clgkit.registration.template import RunningTemplate, plan_bins
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
-Complex64 = npt.NDArray[np.complex64]
 
 FIRST_FRAMES = 100
 """Frames from the middle of the movie that make the first template."""
@@ -114,8 +108,9 @@ class _Target(NamedTuple):
     """A template and its transforms."""
 
     image: Float64
-    spectrum: Complex64
-    patch_spectra: list[Complex64]
+    whole: Spectra
+    patches: list[tuple[list[int], Spectra]]
+    """Numbers and transforms of the patches of each shape."""
 
 
 def register_like_normcorre(
@@ -155,8 +150,9 @@ def register_like_normcorre(
 
     Each shift is the largest modulus of the correlation, on half pixels within the window and
     then on a grid of ``1 / upsampling``.  Patches are moved by a phase ramp and blended.
-    Deviations: the window is evaluated by matrix products, in single precision; means of bins
-    are kept in single precision; the offset of bidirectional scanning is not looked for
+    Deviations: the window is evaluated by matrix products, in single precision but for the
+    means, and so are frames moved, and means of bins kept; the offset of bidirectional scanning
+    is not looked for
     (:func:`~clgkit.registration.bidirectional.estimate_line_offset`); a movie of one frame is
     no error; a frame that is constant or has no finite pixel is not moved, and takes no part in
     the first template; borders are never filled by a value from another argument.
@@ -328,12 +324,14 @@ def _read(frames: FrameSource, place: slice) -> npt.NDArray[np.generic]:
 
 
 def _prepare(image: Float64, coarse: Patches) -> _Target:
-    spectra = [_transform(image[patch]) for patch in coarse.patches]
-    return _Target(image, _transform(image), spectra)
+    shapes = [image[patch].shape for patch in coarse.patches]
+    groups = [[i for i, s in enumerate(shapes) if s == shape] for shape in dict.fromkeys(shapes)]
+    patches = [(group, transform(_cut(image, coarse, group))) for group in groups]
+    return _Target(image, transform(image[np.newaxis]), patches)
 
 
-def _transform(image: npt.NDArray[np.generic]) -> Complex64:
-    return np.asarray(fft.fft2(image.astype(np.float64)), dtype=np.complex64)
+def _cut(image: npt.NDArray[np.generic], coarse: Patches, numbers: list[int]) -> npt.NDArray[Any]:
+    return np.stack([image[coarse.patches[i]] for i in numbers])
 
 
 def _first_template(frames: FrameSource, settings: NormcorreSettings) -> Float64:
@@ -349,14 +347,11 @@ def _first_template(frames: FrameSource, settings: NormcorreSettings) -> Float64
             "give one."
         )
     rows = [np.median(sample[:, y].astype(np.float64), axis=0) for y in range(sample.shape[1])]
-    median = _transform(np.stack(rows))
-    limit = settings.max_shift_px
+    median = transform(np.stack(rows)[np.newaxis])
     mean = np.zeros(sample.shape[1:])
     for frame in sample:
-        spectrum = fft.fft2(frame.astype(np.float64))
-        moving = np.asarray(spectrum, dtype=np.complex64)
-        shift, phase = _find(median, moving, (-limit, limit), (-limit, limit), settings)
-        mean += move_image(spectrum, shift, phase) / len(sample)
+        found = _find(median, frame[np.newaxis], (0, 0), settings.max_shift_px, settings)
+        mean += move_image(frame, found.shift[0], float(found.phase[0])) / len(sample)
     return mean
 
 
@@ -364,63 +359,30 @@ def _estimate(
     frame: npt.NDArray[np.generic], target: _Target, coarse: Patches, settings: NormcorreSettings
 ) -> tuple[Float64, Float64, Float64]:
     """Return the rigid shift, the patches' shifts (ny, nx, 2) and their phases (ny, nx)."""
-    limit, reach = settings.max_shift_px, settings.max_deviation_px
     if not has_structure(frame):
         return np.zeros(2), np.zeros((*coarse.shape, 2)), np.zeros(coarse.shape)
-    rigid, phase = _find(
-        target.spectrum, _transform(frame), (-limit, limit), (-limit, limit), settings
-    )
+    whole = _find(target.whole, frame[np.newaxis], (0, 0), settings.max_shift_px, settings)
+    rigid = whole.shift[0]
     if len(coarse.cells) == 1:
-        return rigid, rigid.reshape(1, 1, 2), np.full((1, 1), phase)
+        return rigid, whole.shift.reshape(1, 1, 2), whole.phase.reshape(1, 1)
     shifts, phases = np.empty((len(coarse.cells), 2)), np.empty(len(coarse.cells))
-    windows = [(float(r) - reach, float(r) + reach) for r in rigid]
-    for i, (patch, spectrum) in enumerate(zip(coarse.patches, target.patch_spectra, strict=True)):
-        moving = _transform(frame[patch])
-        shifts[i], phases[i] = _find(spectrum, moving, windows[0], windows[1], settings)
+    for numbers, still in target.patches:
+        moving = _cut(frame, coarse, numbers)
+        found = _find(still, moving, tuple(rigid), settings.max_deviation_px, settings)
+        shifts[numbers], phases[numbers] = found
     return rigid, shifts.reshape(*coarse.shape, 2), phases.reshape(coarse.shape)
 
 
 def _find(
-    still: Complex64,
-    moving: Complex64,
-    rows: tuple[float, float],
-    columns: tuple[float, float],
+    still: Spectra,
+    images: npt.NDArray[np.generic],
+    center: tuple[float, ...],
+    reach: float,
     settings: NormcorreSettings,
-) -> tuple[Float64, float]:
-    """Return the shift with the largest modulus, and the phase there."""
-    product = still * np.conjugate(moving)
-    half = [
-        np.arange(math.ceil(2 * low), math.floor(2 * high) + 1) / 2 for low, high in (rows, columns)
-    ]
-    half = [
-        at[np.abs(at) <= n / 2] if n > 1 else np.zeros(1)
-        for at, n in zip(half, product.shape, strict=True)
-    ]
-    start = _largest(_correlation(product, half[0], half[1]))
-    up = settings.upsampling
-    center = [round(float(at[i]) * up) / up for at, i in zip(half, start, strict=True)]
-    reach = math.ceil(1.5 * up) // 2
-    fine = [
-        c + np.arange(-reach, math.ceil(1.5 * up) - reach) / up if n > 1 else np.zeros(1)
-        for c, n in zip(center, product.shape, strict=True)
-    ]
-    values = _correlation(product, fine[0], fine[1])
-    row, column = _largest(values)
-    return np.array([fine[0][row], fine[1][column]]), float(np.angle(values[row, column]))
-
-
-def _correlation(product: Complex64, rows: Float64, columns: Float64) -> Complex64:
-    """Evaluate the correlation at all pairs of row and column shifts."""
-    y, x = (np.fft.fftfreq(n) for n in product.shape)
-    left = np.exp(2j * np.pi * np.multiply.outer(rows, y)).astype(np.complex64)
-    right = np.exp(2j * np.pi * np.multiply.outer(x, columns)).astype(np.complex64)
-    return np.asarray(left @ product @ right, dtype=np.complex64)
-
-
-def _largest(values: Complex64) -> tuple[int, int]:
-    """Return the place of the largest modulus, the first one column by column."""
-    column, row = np.unravel_index(np.abs(values).T.argmax(), values.T.shape)
-    return int(row), int(column)
+) -> Peaks:
+    """Find the shifts of images (n, Y, X) within a square window."""
+    rows, columns = ((float(c) - reach, float(c) + reach) for c in center)
+    return find_peaks(still, transform(images), rows, columns, upsampling=settings.upsampling)
 
 
 def _apply_all(
@@ -433,5 +395,5 @@ def _apply_all(
     out = np.empty(frames.shape, dtype=np.float32)
     for t, frame in enumerate(frames):
         one, other = (part[t].astype(np.float64) for part in (shift, phase))
-        out[t] = apply_patches(frame.astype(np.float64), one, other, fine, settings.fill)
+        out[t] = apply_patches(frame, one, other, fine, settings.fill)
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -15,7 +16,7 @@ from clgkit.data import MOVIE, VOLUME, Movie, Volume
 from clgkit.errors import DataError
 from clgkit.params import Params
 from clgkit.schema import Schema
-from clgkit.stages._motion_frames import finite
+from clgkit.stages._motion_frames import PHASE, finite, move_like_normcorre, phases_of
 from clgkit.stages._time_means import mean_over_time, numbered
 from clgkit.workspace import FAILED, Workspace, failed_planes
 
@@ -89,12 +90,15 @@ def apply_motion(  # noqa: PLR0917  (the inputs of a stage, in the order of the 
     :func:`~clgkit.stages.correct_motion`: applied to the functional movie itself, they give its
     corrected movie bit by bit.  A frame that is bad in the functional movie was not moved there,
     is not moved here, and takes no part in the template.  A plane that was lost there is lost.
-    Where the shifts were found with ``compat="normcorre"`` the same shifts are undone, but by
-    this interpolation and with NaN borders, not patch by patch as NoRMCorre does.
+    Where the shifts were found with ``compat="normcorre"`` patches are moved and blended as there,
+    with the same result.  That needs the coordinate ``phase_rad`` of the shifts, and in `summary`
+    the settings under ``normcorre``; where one of them is missing, a warning says that the
+    shifts are undone by the interpolation.
     """
     MOVIE.check(movie)
     _check_shifts(movie, patch_shifts, bad_frames)
     offset = _line_offset(summary)
+    settings = _normcorre(summary, patch_shifts)
     if template is not None:
         VOLUME.check(template)
         check_size(movie, (template.sizes["y"], template.sizes["x"]))
@@ -106,8 +110,9 @@ def apply_motion(  # noqa: PLR0917  (the inputs of a stage, in the order of the 
             lost=lost,
             line_offset_px=offset if params.line_offset == "measured" else 0.0,
             device=workspace.device,
+            settings=settings,
         ),
-        (movie, patch_shifts, numbered(movie)),
+        (movie, patch_shifts, numbered(movie), bad_frames),
         [output("corrected", ("time", "z", "y", "x"), movie)],
         split={"z": 1, "time": None},
         isolate="z",
@@ -188,28 +193,61 @@ def _line_offset(summary: Any) -> float:
     return float(found)
 
 
+def _normcorre(
+    summary: Mapping[str, Any], patch_shifts: xr.DataArray
+) -> registration.NormcorreSettings | None:
+    """Return how patches were moved where the shifts were found; None is by interpolation."""
+    stored = summary.get("normcorre")
+    phases = patch_shifts.coords.get(PHASE)
+    if stored is None and phases is None:
+        return None
+    if stored is None or phases is None:
+        missing = "settings" if stored is None else "phases of its patches"
+        warnings.warn(
+            f"The shifts were found as NoRMCorre finds them, and the {missing} are not at hand: "
+            "the shifts are undone by one interpolation, not patch by patch",
+            stacklevel=3,
+        )
+        return None
+    try:
+        return registration.NormcorreSettings(**stored)
+    except TypeError as error:
+        raise DataError(
+            f"The summary says normcorre = {stored!r}; wanted are the settings that correct_motion "
+            "leaves there.",
+            code="E_SHAPE",
+        ) from error
+
+
 def _apply(
     block: xr.DataArray,
     patch_shifts: xr.DataArray,
     number: xr.DataArray,
+    bad_frames: xr.DataArray,
     *,
     lost: Mapping[int, str],
     line_offset_px: float,
     device: str,
+    settings: registration.NormcorreSettings | None,
 ) -> npt.NDArray[Any]:
     plane = int(number.values[0])
     if plane in lost:
         raise DataError(lost[plane])
-    corrected = registration.apply_shifts(
-        finite(block.values[:, 0]),
-        patch_shifts.values[:, 0],
-        centers=registration.Centers(
-            patch_shifts.coords["patch_y"].values, patch_shifts.coords["patch_x"].values
-        ),
-        line_offset_px=line_offset_px,
-        device=device,
-    ).frames
-    return corrected[:, None]
+    frames, shift_px = finite(block.values[:, 0]), patch_shifts.values[:, 0]
+    centers = registration.Centers(
+        patch_shifts.coords["patch_y"].values, patch_shifts.coords["patch_x"].values
+    )
+    phase = phases_of(patch_shifts)
+    if settings is not None and phase is not None:
+        corrected = move_like_normcorre(
+            frames, shift_px, phase, centers, settings=settings, line_offset_px=line_offset_px
+        )
+        bad = bad_frames.values[:, 0] != 0
+        corrected[bad] = frames[bad]
+        return corrected[:, None]
+    return registration.apply_shifts(
+        frames, shift_px, centers=centers, line_offset_px=line_offset_px, device=device
+    ).frames[:, None]
 
 
 def _average(
