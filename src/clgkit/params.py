@@ -30,6 +30,11 @@ class Params(BaseModel):
         allow_inf_nan=False,
     )
 
+    @property
+    def not_in_a_run(self) -> str | None:
+        """Why a run, where stages read each other's results, cannot have these; None if it can."""
+        return None
+
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, section: str) -> Self:
         """Return settings from plain values.

@@ -230,3 +230,8 @@ def test_what_is_no_longer_given_is_named(finished: Path) -> None:
     file.write_text(json.dumps(receipt), encoding="utf-8")
 
     assert states(finished)["correct_motion"] == "stale reference is gone"
+
+
+def test_settings_that_only_a_command_can_have_are_refused(fish: Path) -> None:
+    with pytest.raises(SettingsError, match="share the pixels of the raw stack"):
+        states(fish, "deconvolve.oversampling=fourier")

@@ -14,10 +14,8 @@ from clgkit.deconvolution import (
     deconvolve_original,
     estimate_background,
     gaussian_psf,
-    oversample,
     richardson_lucy,
 )
-from clgkit.deconvolution.original import median_2x2
 from tests.unit.deconvolution_scene import Float64, dense, nuclei
 
 METHOD = SparseHessian(iterations=12)
@@ -117,47 +115,8 @@ def test_oversampling_doubles_the_planes(kind: str) -> None:
     assert made.max() == pytest.approx(stack.max())
 
 
-def test_zeros_stand_before_every_sample() -> None:
-    made = oversample(np.array([[1, 2], [3, 4]]), "zeros")
-
-    assert made.tolist() == [[0, 0, 0, 0], [0, 1, 0, 2], [0, 0, 0, 0], [0, 3, 0, 4]]
-
-
-@pytest.mark.parametrize("shape", [(16, 16), (15, 17), (1, 8)])
-def test_fourier_interpolation_keeps_the_samples(shape: tuple[int, int]) -> None:
-    plane = 2 + np.random.default_rng(0).random(shape)
-
-    made = oversample(plane, "fourier")
-
-    assert made.shape == (2 * shape[0], 2 * shape[1])
-    np.testing.assert_allclose(made[::2, ::2], plane, atol=1e-5)  # float32
-
-
-def test_fourier_interpolation_finds_a_wave_between_the_samples() -> None:
-    x = np.arange(32)
-
-    made = oversample(np.tile(2 + np.cos(np.pi * (x + 0.5) / 8), (4, 1)), "fourier")
-
-    expected = 2 + np.cos(np.pi * (np.arange(64) / 2 + 0.5) / 8)
-    np.testing.assert_allclose(
-        made[0, :62], expected[:62], atol=1e-4
-    )  # the last lies between mirrors
-
-
-def test_the_median_moves_up_and_left() -> None:
-    plane = np.arange(12, dtype=np.float32).reshape(3, 4)
-
-    made = median_2x2(plane)
-
-    assert made[0, 0] == np.median([0, 1, 4, 5])
-    assert made[2, 3] == 0  # three of four lie outside
-    assert made[1, 3] == np.median([7, 0, 11, 0])
-
-
 def test_other_things_are_refused() -> None:
     with pytest.raises(ValueError, match="three axes"):
         deconvolve_original(np.ones((4, 5)))
     with pytest.raises(ValueError, match="subtract the"):
         deconvolve_original(-np.ones((3, 4, 5)))
-    with pytest.raises(ValueError, match="not none, zeros or fourier"):
-        oversample(np.ones((4, 5)), "linear")  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from clgkit import fsio, io
-from clgkit.cli import shiftfile
+from clgkit.cli import beadfile, mapfile, shiftfile
 from clgkit.cli.init import Spacing
 from clgkit.cli.plain import FILES, stage_command
 from clgkit.data import rate_hz, voxel_um
@@ -151,7 +151,8 @@ def deconvolve(
     """Take noise, and if asked for blur, out of the stack STRUCTURE and write it to OUTPUT.
 
     Of a 3-D bead image the slice in focus is used, its background subtracted.  It is resampled
-    to the pixels of the stack if both voxel sizes are known, and taken as it is if not.
+    to the pixels of the result if both voxel sizes are known, and else taken to have the pixels
+    of the stack.
     """
     from clgkit.stages.deconvolve import deconvolve as stage
 
@@ -170,27 +171,18 @@ def deconvolve(
 
 def _with_kernel(params: Any, path: Path, structure: Path, given: dict[str, Any]) -> Any:
     """Return the settings with the point spread function of an image."""
-    from clgkit.deconvolution import psf_from_image
-
     if params.psf != "measured":
         raise SettingsError(
             f'--psf-file is used with --psf measured only, and psf is "{params.psf}" here.'
         )
-    bead = open_image(path, given, "psf_")
-    ours = _pixel_um(open_image(structure, given), given["voxel"])
-    theirs = _pixel_um(bead, given["psf_voxel"])
-    step = (ours[0] / theirs[0], ours[1] / theirs[1]) if ours and theirs else None
-    try:
-        kernel = psf_from_image(io.as_volume(bead, voxel_um=UNIT).values, step_px=step)
-    except ValueError as error:
-        raise DataError(f"{path.name}: {error}", code="E_PSF") from error
-    return params.model_copy(update={"kernel": tuple(map(tuple, kernel.tolist()))})
-
-
-def _pixel_um(image: io.Image, given: Any) -> tuple[float, float] | None:
-    """Return the size of a pixel along y and x, or None where nothing says it."""
-    _, y, x = given or image.voxel_um or (None, None, None)
-    return None if y is None or x is None else (y, x)
+    kernel = beadfile.read_kernel(
+        open_image(path, given, "psf_"),
+        open_image(structure, given),
+        given=given,
+        oversampled=params.oversampling != "none",
+        name=path.name,
+    )
+    return params.model_copy(update={"kernel": kernel})
 
 
 @stage_command(
@@ -325,7 +317,8 @@ def align_planes(
 
     FUNCTION is a stack of templates (one mean image per plane) or a movie, whose time
     average is taken.  OUTPUT is a plane map: lines such as 2-85, counted from 1; planes
-    that were not found are left out.
+    that were not found are left out.  The position of every pixel is written beside it, to
+    OUTPUT_maps.npz, for clg extract-traces.
     """
     from clgkit.pipeline.inputs import planes_of, slices_given
     from clgkit.stages.align_planes import align_planes as stage
@@ -339,11 +332,21 @@ def align_planes(
     numbers = planes_of(image, template.sizes["z"])
     known = None
     if plane_map is not None:
-        known = slices_given(io.read_planemap(plane_map, n_slices=stack.sizes["z"]), numbers)
+        mapping = io.read_planemap(
+            plane_map, n_slices=stack.sizes["z"], any_order=params.order == "free"
+        )
+        known = slices_given(mapping, numbers)
     made = stage(template, stack, known, nuclear, movie, params=params, workspace=workspace)
     planes, there = made.planes, made.planes.values >= 0
     slices = planes.values.astype(np.int64)
     io.write_planemap(output, io.PlaneMap(numbers[there], slices[there]))
+    mapfile.write_maps(
+        mapfile.beside(output),
+        planes=planes,
+        maps=made.maps,
+        residual=made.residual,
+        numbers=numbers,
+    )
     if scores is not None:
         columns = {name: planes.coords[name].values for name in SCORES}
         io.write_csv(scores, {"plane": numbers + 1, "slice": planes.values + 1, **columns})
@@ -359,8 +362,8 @@ def align_planes(
 
 
 SCORES = (
-    "score", "chance", "found", "confidence", "position", "tilt_y_slices", "tilt_x_slices",
-    "shift_y_px", "shift_x_px",
+    "score", "chance", "found", "confidence", "doubtful", "position", "tilt_y_slices",
+    "tilt_x_slices", "shift_y_px", "shift_x_px",
 )  # fmt: skip
 
 
@@ -372,13 +375,14 @@ def _template(path: Path, given: dict[str, Any]) -> Volume:
     if "t" in image.axes:
         return time_average(movie_of(path, given, needed=True))
     volume: Volume = io.as_volume(image, voxel_um=given["voxel"])
-    return volume
+    return volume.rename("template")
 
 
 @stage_command(
     "extract_traces",
     """
 clg extract-traces corrected.tif labels.tif planes.txt CellTrace_before_calibration.h5
+    --maps planes_maps.npz
 clg extract-traces movie.tif labels.tif planes.txt before.mat --rate-hz 2
     --voxel-um 6,0.8,0.8 --labels-voxel-um 1,0.4,0.4
 """,
@@ -387,6 +391,7 @@ clg extract-traces movie.tif labels.tif planes.txt before.mat --rate-hz 2
 @click.argument("labels", type=FILES)
 @click.argument("planes", type=FILES)
 @click.argument("output", type=FILES)
+@click.option("--maps", type=FILES, help="File that clg align-planes left beside its plane map.")
 @click.option("--rate-hz", type=float, help="Volumes per second.")
 @image_options()
 @image_options("labels")
@@ -396,14 +401,16 @@ def extract_traces(
     planes: Path,
     output: Path,
     *,
+    maps: Path | None,
     params: Any,
     workspace: Workspace,
     **given: Any,
 ) -> None:
     """Average the pixels of each nucleus of LABELS on each plane of MOVIE.
 
-    PLANES is a plane map (lines such as 2-85).  OUTPUT (.h5, .mat or .npz) holds trace,
-    pos (slice, y, x), nucIndex and nucArea, one row per nucleus and plane.
+    PLANES is a plane map (lines such as 2-85).  Without --maps the labels of each slice are laid
+    on its plane as they are, by the sizes of the pixels alone.  OUTPUT (.h5, .mat or .npz) holds
+    trace, pos (slice, y, x), nucIndex and nucArea, one row per nucleus and plane.
     """
     from clgkit.pipeline.inputs import planes_of, slices_given
     from clgkit.stages.extract_traces import extract_traces as stage
@@ -412,8 +419,21 @@ def extract_traces(
     frames = movie_of(movie, given, needed=True)
     nuclei = labels_of(labels, given)
     numbers = planes_of(image, frames.sizes["z"])
-    chosen = slices_given(io.read_planemap(planes, n_slices=nuclei.sizes["z"]), numbers)
-    rois = stage(frames, nuclei, chosen, params=params, workspace=workspace).rois
+    mapping = io.read_planemap(planes, n_slices=nuclei.sizes["z"], any_order=True)
+    for note in mapping.notes:
+        click.echo(f"warning: {note}", err=True)
+    chosen = slices_given(mapping, numbers)
+    if maps is not None:
+        laid = mapfile.read_maps(maps, chosen, frames)
+    else:
+        laid = mapfile.Laid(chosen)
+        if params.use_offset and params.compat == "none":
+            click.echo(
+                "warning: nothing says how the planes lie on their slices, so the labels are laid "
+                "on them as they are; give --maps, or --no-use-offset if this is meant.",
+                err=True,
+            )
+    rois = stage(frames, nuclei, *laid, params=params, workspace=workspace).rois
     io.write_traces(output, roi_bundle(rois))
     click.echo(f"Wrote {output}: {len(rois)} rois.")
 

@@ -19,7 +19,14 @@ from clgkit.deconvolution.blur import Blur
 from clgkit.deconvolution.deblur import Deblur
 from clgkit.deconvolution.devices import deblur_planes, denoise_scaled
 from clgkit.deconvolution.landweber import landweber
-from clgkit.deconvolution.original import deconvolve_original, oversample
+from clgkit.deconvolution.original import deconvolve_original
+from clgkit.deconvolution.oversampling import (
+    Oversampling,
+    at_samples,
+    fill,
+    first_pixel,
+    oversample,
+)
 from clgkit.deconvolution.psf import (
     airy_psf,
     check_psf,
@@ -65,10 +72,12 @@ __all__ = [
     "Gain",
     "Minimum",
     "NoiseCheck",
+    "Oversampling",
     "SparseHessian",
     "Step",
     "airy_psf",
     "amplitude_response",
+    "at_samples",
     "background_coefficients",
     "check_on_noise",
     "check_psf",
@@ -82,7 +91,9 @@ __all__ = [
     "denoise_sparse",
     "estimate_background",
     "expand_background",
+    "fill",
     "find_scale",
+    "first_pixel",
     "flat_field_grain",
     "gaussian_psf",
     "landweber",

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
 
 from clgkit.deconvolution.background import Background, clip_level, estimate_background
+from clgkit.deconvolution.oversampling import Oversampling, median_2x2, oversample
 from clgkit.deconvolution.sparse import SparseHessian
 from clgkit.deconvolution.volume import check_stack
 
 if TYPE_CHECKING:
     from clgkit.deconvolution.deblur import Deblur
 
-__all__ = ["Oversampling", "deconvolve_original", "median_2x2", "oversample"]
+__all__ = ["deconvolve_original"]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
-Float64: TypeAlias = npt.NDArray[np.float64]
-Oversampling: TypeAlias = Literal["none", "zeros", "fourier"]
 FEWEST_PLANES = 3
 MIRRORED_PLANES = 2
 
@@ -90,48 +88,6 @@ def deconvolve_original(
     if filtered or oversampling == "zeros":
         planes = _unit(np.stack([median_2x2(plane) for plane in planes]))
     return planes * constant
-
-
-def oversample(plane: npt.NDArray[np.generic], kind: Oversampling) -> Float32:
-    """Return the plane with doubled sides (or as it is for ``"none"``).
-
-    Raises
-    ------
-    ValueError
-        If the kind is unknown.
-    """
-    values = np.asarray(plane, np.float32)
-    ny, nx = values.shape
-    if kind == "none":
-        return values
-    if kind == "zeros":
-        spread = np.zeros((2 * ny, 2 * nx), np.float32)
-        spread[1::2, 1::2] = values
-        return spread
-    if kind != "fourier":
-        raise ValueError(f"The oversampling is {kind!r}, not none, zeros or fourier.")
-    my, mx = ny // 2, nx // 2
-    padded = np.pad(values, ((my, my), (mx, mx)), mode="symmetric").astype(np.float64)
-    fine = _interpolated(_interpolated(padded, 0), 1)
-    cut = fine[2 * my : 2 * my + 2 * ny, 2 * mx : 2 * mx + 2 * nx]
-    return np.maximum(cut, 0).astype(np.float32)
-
-
-def median_2x2(plane: Float32) -> Float32:
-    """Return the medians of 2 x 2 pixels, each put at its upper left one; 0 lies outside."""
-    padded = np.pad(plane, ((0, 1), (0, 1)))
-    four = np.stack([padded[:-1, :-1], padded[1:, :-1], padded[:-1, 1:], padded[1:, 1:]])
-    four.sort(axis=0)
-    return np.asarray((four[1] + four[2]) / 2, np.float32)
-
-
-def _interpolated(values: Float64, axis: int) -> Float64:
-    """Return twice as many samples of each line, by zeros beyond its spectrum."""
-    n = values.shape[axis]
-    spectrum = np.moveaxis(fft.rfft(values, axis=axis), axis, 0)
-    if n % 2 == 0:
-        spectrum[-1] /= 2  # the highest frequency stands for two
-    return np.asarray(2 * fft.irfft(np.moveaxis(spectrum, 0, axis), 2 * n, axis=axis))
 
 
 def _unit(planes: Float32) -> Float32:

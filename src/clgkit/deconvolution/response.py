@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from clgkit.deconvolution.oversampling import Oversampling, at_samples, fill, oversample
 from clgkit.deconvolution.sparse import SparseHessian
 from clgkit.deconvolution.volume import Step, denoise_block
 
@@ -113,6 +114,7 @@ def amplitude_response(
     *,
     amplitudes: tuple[float, ...] = AMPLITUDES,
     fwhm_px: tuple[float, float, float] = BEAD_FWHM_PX,
+    oversampling: Oversampling = "none",
 ) -> AmplitudeResponse:
     """Return how bright beads come out of the settings in use, by how bright they went in.
 
@@ -126,6 +128,8 @@ def amplitude_response(
         Peaks over the scale of the stack.
     fwhm_px
         Size of the beads, z, y, x.
+    oversampling
+        See `oversample`; beads are oversampled first, and widths stay in the larger pixels.
 
     Notes
     -----
@@ -134,17 +138,13 @@ def amplitude_response(
     """
     method = method or SparseHessian()
     one = bead(fwhm_px=fwhm_px)
-    scale = np.ones(len(one), np.float32)
     gains, images = [], []
     for amplitude in amplitudes:
-        image = denoise_block(one * np.float32(amplitude), method, scale=scale)
-        sharp = _sharpened(image, deblur)
-        gains.append((image[CENTER] / amplitude, sharp[CENTER] / amplitude))
-        images.append((image, sharp))
+        made = _treated(one * np.float32(amplitude), method, deblur, 1.0, oversampling)
+        gains.append([image[_peak(image)] / amplitude for image in made])
+        images.append(made)
     brightest = (one, *images[int(np.argmax(amplitudes))])
-    z, y, x = CENTER
-    lateral = [width_at_half(image[z, y]) for image in brightest]
-    axial = [width_at_half(image[:, y, x]) for image in brightest]
+    lateral, axial = zip(*map(_widths, brightest), strict=True)
     denoised, deconvolved = np.array(gains, np.float32).T
     return AmplitudeResponse(
         np.array(amplitudes, np.float32),
@@ -153,6 +153,36 @@ def amplitude_response(
         (lateral[0], lateral[1], lateral[2]),
         (axial[0], axial[1], axial[2]),
     )
+
+
+def _treated(
+    image: Float32,
+    method: Step,
+    deblur: Deblur | None,
+    scale: float,
+    oversampling: Oversampling,
+) -> tuple[Float32, Float32]:
+    """Return an image denoised, and sharpened; oversampled if asked for."""
+    fine = np.stack([oversample(plane, oversampling) for plane in image])
+    smooth = denoise_block(fine, method, scale=np.full(len(fine), scale, np.float32))
+    sharp = _sharpened(smooth / np.float32(scale), deblur) * np.float32(scale)
+    return fill(smooth, oversampling), fill(sharp, oversampling)
+
+
+def _peak(image: Float32) -> tuple[int, int, int]:
+    """Return where a bead in the middle of an image, oversampled or not, is brightest."""
+    z, y, x = CENTER
+    n = image.shape[1] // BEAD_SHAPE[1]
+    near = image[z, n * y : n * (y + 1), n * x : n * (x + 1)]
+    dy, dx = divmod(int(np.argmax(near)), n)
+    return z, n * y + dy, n * x + dx
+
+
+def _widths(image: Float32) -> tuple[float, float]:
+    """Return the width of a bead along x and z, in pixels of a bead that is not oversampled."""
+    z, y, x = _peak(image)
+    n = image.shape[1] // BEAD_SHAPE[1]
+    return width_at_half(image[z, y]) / n, width_at_half(image[:, y, x])
 
 
 def _sharpened(image: Float32, deblur: Deblur | None) -> Float32:
@@ -195,6 +225,7 @@ def check_on_noise(
     scale: float,
     shape: tuple[int, int, int] = EMPTY_SHAPE,
     seed: int = 0,
+    oversampling: Oversampling = "none",
 ) -> NoiseCheck:
     """Return what the settings make out of an empty field with the noise of a stack.
 
@@ -209,6 +240,8 @@ def check_on_noise(
         Of the stack, see `find_scale`.
     shape, seed
         Of the field.
+    oversampling
+        See `oversample`; the result is looked at on the field's own pixels.
 
     Returns
     -------
@@ -217,9 +250,8 @@ def check_on_noise(
     """
     draws = np.random.default_rng(seed).normal(level, noise, shape)
     field = np.maximum(draws, 0).astype(np.float32)
-    scales = np.full(shape[0], scale, np.float32)
-    image = denoise_block(field, method or SparseHessian(), scale=scales)
-    last = _sharpened(image / np.float32(scale), deblur) * np.float32(scale)
+    made = _treated(field, method or SparseHessian(), deblur, scale, oversampling)
+    image, last = (at_samples(fine, oversampling) for fine in made)
     own = noise_of(field)
     grain = [float(a.std() / a.mean()) if a.any() else 0.0 for a in (field, image, last)]
     return NoiseCheck(

@@ -78,6 +78,9 @@ def make_plan(
     """
     for name in force:
         check_asked(name, settings)
+    for name in stages_of(settings):
+        if (why := settings[name].not_in_a_run) is not None:
+            raise SettingsError(why)
     steps: list[Step] = []
     keys = dict(raw_keys)
     for name in stages_of(settings):

@@ -26,15 +26,18 @@ class Procedure(NamedTuple):
 
     step: deconvolution.Step
     deblur: deconvolution.Deblur | None
+    oversampling: deconvolution.Oversampling = "none"
 
 
 def summarize(
     structure: xr.DataArray, made: xr.DataArray, procedure: Procedure, facts: Facts
 ) -> dict[str, Any]:
     """Return plain numbers: scale, bead response, gain of bright spots, spots made of noise."""
-    pairs = list(_pieces(structure, made, facts.offset))
+    pairs = list(_pieces(structure, made, facts.offset, procedure.oversampling))
     gain = deconvolution.measure_gain(pairs)
-    response = deconvolution.amplitude_response(*procedure)
+    response = deconvolution.amplitude_response(
+        procedure.step, procedure.deblur, oversampling=procedure.oversampling
+    )
     same = bool((facts.scale == facts.scale[0]).all())
     return {
         "scale": float(facts.scale[0]) if same else facts.scale.tolist(),
@@ -68,18 +71,25 @@ def complaints(summary: dict[str, Any]) -> Iterator[str]:
 
 
 def _pieces(
-    structure: xr.DataArray, made: xr.DataArray, offset: float
+    structure: xr.DataArray,
+    made: xr.DataArray,
+    offset: float,
+    oversampling: deconvolution.Oversampling,
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
     """Yield light before and after in three pieces of the middle, at three depths."""
-    window = {}
+    window, finer = {}, {}
+    times = 1 if oversampling == "none" else 2
     for dim, side in zip("yx", WINDOW_PX[1:], strict=True):
         first = max(0, (structure.sizes[dim] - side) // 2)
         window[dim] = slice(first, first + side)
+        finer[dim] = slice(times * first, times * (first + side))
     n_z = structure.sizes["z"]
     starts = {max(0, min(n_z - WINDOW_PX[0], n_z * k // 6 - WINDOW_PX[0] // 2)) for k in DEPTHS}
     for start in sorted(starts):
-        piece = window | {"z": slice(start, start + WINDOW_PX[0])}
-        yield above(structure.isel(piece).values, offset), made.isel(piece).values
+        slices = {"z": slice(start, start + WINDOW_PX[0])}
+        before = above(structure.isel(window | slices).values, offset)
+        after = made.isel(finer | slices).values
+        yield before, deconvolution.at_samples(after, oversampling)
 
 
 def _on_noise(
@@ -89,7 +99,12 @@ def _on_noise(
     level = float(np.median([np.median(piece) for piece in pieces]))
     noise = float(np.median([deconvolution.noise_of(piece) for piece in pieces]))
     check = deconvolution.check_on_noise(
-        *procedure, level=level, noise=noise, scale=float(np.median(facts.scale))
+        procedure.step,
+        procedure.deblur,
+        level=level,
+        noise=noise,
+        scale=float(np.median(facts.scale)),
+        oversampling=procedure.oversampling,
     )
     return {
         "dark_level": _finite(level),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
@@ -20,7 +21,7 @@ from pydantic import (
 )
 
 from clgkit import deconvolution
-from clgkit.blocks import output
+from clgkit.blocks import Output, output
 from clgkit.data import VOLUME, Volume, voxel_um
 from clgkit.errors import DataError, ResourceError, as_data_error
 from clgkit.params import Params
@@ -65,6 +66,9 @@ class Deconvolve(Params):
     """Counts without light; subtracted first.  Negative numbers lift a stack that goes below 0."""
     background: deconvolution.Background = "none"
     """What varies slowly and is subtracted: strong or weak, of low or high intensity."""
+    oversampling: deconvolution.Oversampling = "none"
+    """Makes pixels half as large along y and x: "fourier" interpolates; "zeros", in compat
+    "original" only, stand between the pixels.  Not in a run, whose steps share their pixels."""
     iterations: PositiveInt = 120
     """Iterations of the sparse step; 1 leaves it out."""
     fidelity: PositiveFloat = 150.0
@@ -94,7 +98,7 @@ class Deconvolve(Params):
     wavelength_nm: PositiveFloat | None = None
     """Wavelength in nanometres: of the excitation for two photons, else of the emission."""
     kernel: tuple[Row, ...] | None = None
-    """Measured point spread function in focus: rows of numbers, odd sides, pixels of the stack."""
+    """Measured point spread function in focus: rows of numbers, odd sides, pixels of the result."""
     compat: Literal["none", "published", "original"] = "none"
     """The published numbers instead of defaults, in this program or as the authors' own did it."""
 
@@ -120,7 +124,23 @@ class Deconvolve(Params):
                 )
         if self.solver == "converged" and self.compat == "original":
             raise ValueError('the authors\' program does not converge; leave out compat "original"')
+        if self.oversampling == "zeros" and self.compat != "original":
+            raise ValueError(
+                'oversampling "zeros" leaves a comb, which only compat "original" takes away; '
+                'oversampling "fourier" leaves none'
+            )
         return self
+
+    @property
+    def not_in_a_run(self) -> str | None:
+        """Why these settings are for a file of their own; None if a run can have them."""
+        if self.oversampling == "none":
+            return None
+        return (
+            f'deconvolve.oversampling is "{self.oversampling}", but nuclei, planes and traces of a '
+            'run share the pixels of the raw stack; set it to "none", or run `clg deconvolve` and '
+            "give its result as the structure of a run."
+        )
 
     @property
     def sharpens(self) -> bool:
@@ -172,10 +192,11 @@ def deconvolve(
     Returns
     -------
     Deconvolved
-        ``deconvolved``: float32, in the units of `structure` above its offset.  ``denoised``: the
-        same before slices were sharpened; None if they were not.  ``summary``: the scale, what the
-        settings do to beads of known brightness, the gain of bright spots of this stack, and the
-        spots made of its noise; empty for a stack that is the same everywhere.
+        ``deconvolved``: float32, in the units of `structure` above its offset; oversampled with
+        twice as many rows and columns, and coordinates to match.  ``denoised``: the same before
+        slices were sharpened; None if they were not.  ``summary``: the scale, what the settings do
+        to beads of known brightness, the gain of bright spots of this stack, and the spots made of
+        its noise, all in pixels of `structure`; empty for a stack that is the same everywhere.
 
     Raises
     ------
@@ -193,7 +214,7 @@ def deconvolve(
     """
     VOLUME.check(structure)
     workspace = workspace or Workspace()
-    procedure = Procedure(_step(params), _deblur(structure, params))
+    procedure = Procedure(_step(params), _deblur(structure, params), params.oversampling)
     is_original = params.compat == "original"
     with as_data_error("structure"):
         facts = look(
@@ -203,12 +224,16 @@ def deconvolve(
             background="none" if is_original else params.background,
         )
     if facts.is_constant:
-        return _unchanged(structure, facts, workspace)
+        return _unchanged(structure, facts, params, workspace)
     if is_original:
         made, denoised = _as_original(structure, params, procedure, workspace), None
     else:
-        made, denoised = _in_tiles(structure, params, procedure, facts, workspace)
-    summary = summarize(structure, made, procedure, facts)
+        seen = structure
+        if params.oversampling != "none":
+            seen = _on_small_pixels(structure, facts, params, workspace)
+            facts = look(seen, params.brightness, offset=0.0, background="none")
+        made, denoised = _in_tiles(seen, params, procedure, facts, workspace)
+    summary = summarize(structure, made, procedure, replace(facts, offset=params.offset))
     for sentence in complaints(summary):
         warnings.warn(sentence, stacklevel=2)
     return Deconvolved(made, denoised, summary)
@@ -230,9 +255,11 @@ def _deblur(structure: Volume, params: Deconvolve) -> deconvolution.Deblur | Non
     """Return the sharpening, or None if slices are left as they are."""
     if not params.sharpens or params.method == "none":
         return None
-    plane = (structure.sizes["y"], structure.sizes["x"])
+    _, y_um, x_um = voxel_um(structure)
+    n = 1 if params.oversampling == "none" else 2
+    plane = (n * structure.sizes["y"], n * structure.sizes["x"])
     try:
-        psf = _psf(params, voxel_um(structure)[1:], plane)
+        psf = _psf(params, (y_um / n, x_um / n), plane)
         deconvolution.check_psf(psf, plane_shape=plane)
     except ValueError as error:
         raise DataError(f"point spread function: {error}", code="E_PSF") from error
@@ -242,9 +269,11 @@ def _deblur(structure: Volume, params: Deconvolve) -> deconvolution.Deblur | Non
 def _psf(
     params: Deconvolve, pixel_um: tuple[float, float], plane: tuple[int, int]
 ) -> npt.NDArray[np.float64]:
-    half = deconvolution.original_half_width(plane)
     if params.compat != "original":
-        half = min(half, (min(plane) - 1) // 2)
+        half = min(deconvolution.original_half_width(plane), (min(plane) - 1) // 2)
+    else:  # the authors' program looks at the stack as it came
+        n = 1 if params.oversampling == "none" else 2
+        half = deconvolution.original_half_width((plane[0] // n, plane[1] // n))
     sides: dict[str, Any] = {"pixel_um": pixel_um, "half_width_px": half}
     if params.psf == "measured":
         if params.kernel is None:
@@ -262,17 +291,59 @@ def _psf(
     return formula(na=na, wavelength_um=wavelength_um, **sides)
 
 
-def _unchanged(structure: Volume, facts: Facts, workspace: Workspace) -> Deconvolved:
+def _finer(name: str, structure: Volume, params: Deconvolve) -> Output:
+    """Return room for a volume, with the small pixels of an oversampling if there is one."""
+    made = output(name, ("z", "y", "x"), structure)
+    kind = params.oversampling
+    if kind == "none":
+        return made
+    first = deconvolution.first_pixel(kind, filtered=params.compat == "original")
+    coords = {key: held for key, held in made.coords.items() if not {"y", "x"} & {*held[0]}}
+    for dim, step in zip("yx", voxel_um(structure)[1:], strict=True):
+        old = structure.coords[dim]
+        places = np.arange(2 * old.size) / 2 + first
+        coords[dim] = (dim,), float(old.values[0]) + step * places, dict(old.attrs)
+    n_z, n_y, n_x = made.shape
+    return replace(made, shape=(n_z, 2 * n_y, 2 * n_x), coords=coords)
+
+
+def _on_small_pixels(
+    structure: Volume, facts: Facts, params: Deconvolve, workspace: Workspace
+) -> Volume:
+    """Return the light of a stack on pixels half as large."""
+    (made,) = workspace.map_blocks(
+        partial(_oversample, facts=facts, kind=params.oversampling),
+        structure,
+        [_finer("oversampled", structure, params)],
+        split={"z": None},
+    )
+    return made
+
+
+def _oversample(block: xr.DataArray, *, facts: Facts, kind: deconvolution.Oversampling) -> Float32:
+    return np.stack([deconvolution.oversample(plane, kind) for plane in facts.light(block)])
+
+
+def _repeat(block: xr.DataArray, *, facts: Facts, times: int) -> Float32:
+    return facts.light(block).repeat(times, axis=1).repeat(times, axis=2)
+
+
+def _unchanged(
+    structure: Volume, facts: Facts, params: Deconvolve, workspace: Workspace
+) -> Deconvolved:
     """Return a stack that is the same everywhere as it is, above its offset."""
     warnings.warn(
         f"every voxel of the stack is {facts.highest:g} above the offset, so it is returned as it "
         "is; is it the right file, and the right channel?",
         stacklevel=3,
     )
+    times = 1 if params.oversampling == "none" else 2
     (made,) = workspace.map_blocks(
-        facts.light, structure, [output("deconvolved", ("z", "y", "x"), structure)],
+        partial(_repeat, facts=facts, times=times),
+        structure,
+        [_finer("deconvolved", structure, params)],
         split={"z": None},
-    )  # fmt: skip
+    )
     return Deconvolved(made, None, {})
 
 
@@ -335,7 +406,8 @@ def _as_original(
     structure: Volume, params: Deconvolve, procedure: Procedure, workspace: Workspace
 ) -> Volume:
     """Return what the authors' program makes of the whole stack, in one block."""
-    needed_mb = structure.size * ORIGINAL_BYTES / 1e6
+    times = 1 if params.oversampling == "none" else 4
+    needed_mb = times * structure.size * ORIGINAL_BYTES / 1e6
     free_mb = workspace.memory_mb or SHARE * workspace.budget_mb
     if needed_mb > free_mb:
         raise ResourceError(
@@ -347,7 +419,7 @@ def _as_original(
     (made,) = workspace.map_blocks(
         partial(_follow, params=params, deblur=procedure.deblur),
         structure,
-        [output("deconvolved", ("z", "y", "x"), structure)],
+        [_finer("deconvolved", structure, params)],
         split={"z": structure.sizes["z"]},
     )
     return made
@@ -357,5 +429,9 @@ def _follow(
     block: xr.DataArray, *, params: Deconvolve, deblur: deconvolution.Deblur | None
 ) -> Float32:
     return deconvolution.deconvolve_original(
-        above(block.values, params.offset), params.sparse, deblur, background=params.background
+        above(block.values, params.offset),
+        params.sparse,
+        deblur,
+        background=params.background,
+        oversampling=params.oversampling,
     )
