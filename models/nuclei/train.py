@@ -22,6 +22,8 @@ from clgkit.segmentation.training_samples import LabelledStack, label_stack  # n
 from clgkit.simulate.curriculum import draw_recipe, make_stack  # noqa: E402
 
 HELD_OUT = 100_000  # stacks from this number on are never learnt from
+SEED, STEPS, VOLUMES, N_HELD_OUT, EVERY = 20, 4000, 160, 12, 100
+"""The recipe of the shipped network; reports come after every 100 steps."""
 
 
 def stacks(seed: int, first: int, n: int) -> list[LabelledStack]:
@@ -48,10 +50,10 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="the ONNX file to write")
     parser.add_argument("--checkpoint", type=Path, default=None, help="default: beside the file")
-    parser.add_argument("--seed", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--volumes", type=int, default=160)
-    parser.add_argument("--held-out", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--volumes", type=int, default=VOLUMES)
+    parser.add_argument("--held-out", type=int, default=N_HELD_OUT)
     options = parser.parse_args()
     torch.set_num_threads(1)
     checkpoint = options.checkpoint or options.out.with_suffix(".checkpoint")
@@ -64,7 +66,8 @@ def main() -> None:
     print(f"{options.volumes} volumes after {time.process_time():.0f} CPU s", flush=True)
     if checkpoint.exists():
         trainer.restore(checkpoint.read_bytes())
-    for progress in trainer.run(every=100):
+    first = trainer.step
+    for progress in trainer.run(every=EVERY):
         fsio.write_bytes(checkpoint, trainer.state())
         print(
             f"step {progress.step}/{progress.n_steps}  loss {progress.loss:.4f}  "
@@ -76,7 +79,9 @@ def main() -> None:
         seed=str(options.seed), steps=str(options.steps), volumes=str(options.volumes)
     ).weights
     fsio.write_bytes(options.out, weights)
-    print(f"{options.out}: {len(weights)} bytes")
+    minutes = time.process_time() / 60
+    since = f"since step {first}" if first else "from the seed, simulation included"
+    print(f"{options.out}: {len(weights)} bytes, {minutes:.1f} CPU min {since}")
 
 
 if __name__ == "__main__":
