@@ -298,7 +298,7 @@ OUT_OF_RANGE: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "apply_motion": {},
     "align_planes": {
         "max_shift_px": (0, 2.5), "min_score": (-0.1, 1.1), "nucleus_um": (0, -1),
-        "max_tilt_um": (0, -1), "drift_bin_s": (0, -1),
+        "max_tilt_um": (0, -1), "drift_bin_s": (0, -1), "min_confidence": (-1,),
     },
     "extract_traces": {"max_registration_error_px": (0, -1)},
     "merge_planes": {"min_area_px": (-1, 0.5)},
@@ -413,11 +413,14 @@ PROMISED: Mapping[str, Mapping[str, tuple[tuple[str, ...], str, set[str]]]] = {
         "outliers": (("time", "z"), "uint8", {"time", "z"}),
         "quality": (("z", "measure"), "float64", {"z"}),
         "residual_flow": (("z", "flow_y", "flow_x"), "float32", {"z", "flow_y", "flow_x"}),
+        "n_valid": (("z", "y", "x"), "uint32", {"z", "y", "x"}),
+        "fit": (("time", "z", "measure"), "float32", {"time", "z"}),
     },
     "denoise": {
         "denoised": (("time", "z", "y", "x"), "float32", {"time", "z", "y", "x"}),
         "mean": (("z", "y", "x"), "float32", {"z", "y", "x"}),
         "sigma": (("z", "y", "x"), "float32", {"z", "y", "x"}),
+        "residual_variance": (("z", "y", "x"), "float32", {"z", "y", "x"}),
         "noise": (("z", "measure"), "float64", {"z"}),
         "quality": (("z", "measure"), "float64", {"z"}),
         "footprints": (("z", "block_y", "block_x", "component", "row", "column"), "float32", {
@@ -429,11 +432,12 @@ PROMISED: Mapping[str, Mapping[str, tuple[tuple[str, ...], str, set[str]]]] = {
         "corrected": (("time", "z", "y", "x"), "float32", {"time", "z", "y", "x"}),
         "template": (("z", "y", "x"), "float32", {"z", "y", "x"}),
         "agreement": (("time", "z"), "float32", {"time", "z"}),
+        "quality": (("z", "measure"), "float64", {"z"}),
     },
     "align_planes": {
         "planes": (("z",), "int32", {
-            "z", "score", "chance", "found", "confidence", "position", "tilt_y_slices",
-            "tilt_x_slices", "shift_y_px", "shift_x_px", "residual_px",
+            "z", "score", "chance", "found", "confidence", "doubtful", "position",
+            "tilt_y_slices", "tilt_x_slices", "shift_y_px", "shift_x_px", "residual_px",
             "inverse_consistency_px", "given"}),
         "scores": (("z", "slice"), "float32", set()),
         "maps": (("z", "y", "x", "axis"), "float32", {"z", "y", "x"}),

@@ -229,3 +229,33 @@ def test_judging_raw_frames_removes_nothing(shape: tuple[int, int, int], seed: i
     assert made.residual_variance == 0
     assert abs(made.peak - 1) < 1e-4
     assert np.isfinite(made.heldout_excess)
+
+
+@LAWS
+@given(seed=SEEDS, shift=st.tuples(st.integers(0, 9), st.integers(0, 9)))
+def test_a_gaussian_commutes_with_whole_pixels_inside(seed: int, shift: tuple[int, int]) -> None:
+    frames, (y, x) = movie((20, 26, 26), seed), shift
+
+    moved = denoise_gaussian(frames[:, y:, x:])
+
+    reach = 4  # pixels, four standard deviations
+    np.testing.assert_allclose(
+        moved[:, reach:, reach:],
+        denoise_gaussian(frames)[:, y + reach :, x + reach :],
+        rtol=1e-6,
+    )
+
+
+@settings(LAWS, max_examples=4)
+@given(seed=SEEDS, shift=st.tuples(st.integers(1, 7), st.integers(1, 7)))
+def test_a_low_rank_commutes_with_whole_pixels_as_well_as_other_blocks_agree(
+    seed: int, shift: tuple[int, int]
+) -> None:
+    frames, (y, x) = movie((200, 40, 40), seed), shift
+
+    whole, moved = denoise_lowrank(frames).denoised, denoise_lowrank(frames[:, y:, x:]).denoised
+
+    # Blocks lie elsewhere, so components differ by what little noise each of them lets through:
+    # the noise has variance 1, the mean image alone carries 1 / 200 of it.
+    change = moved[:, 8:-8, 8:-8] - whole[:, y + 8 : -8, x + 8 : -8]
+    assert np.mean(change**2) < 0.05

@@ -10,9 +10,9 @@ from clgkit import data
 
 
 @cache
-def dim_plane(photons: float = 6.0) -> DimPlane:
+def dim_plane(photons: float = 6.0, draw: int = 0) -> DimPlane:
     """A plane of 64 x 64 pixels and 200 frames with 12 cells."""
-    return make_dim_plane(photons=photons, side=64, n_frames=200, n_cells=12)
+    return make_dim_plane(photons=photons, side=64, n_frames=200, n_cells=12, draw=draw)
 
 
 def white(*shape: int, seed: int = 0, level: float = 100.0) -> np.ndarray:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks import _dim_scores as scores
 from benchmarks import denoising as figures
 from benchmarks._dim_plane import READ_NOISE, make_dim_plane
 from clgkit.denoising import grid_of, kernels
@@ -150,8 +151,8 @@ def test_the_same_seed_gives_the_same_plane() -> None:
 def test_scores_are_those_of_the_truth() -> None:
     plane = make_dim_plane(photons=6, side=48, n_frames=80, n_cells=6)
 
-    raw = figures._score(plane.noisy, plane)
-    nearly = figures._score(plane.truth + np.float32(1e-3), plane)
+    raw = scores.score(plane.noisy, plane)
+    nearly = scores.score(plane.truth + np.float32(1e-3), plane)
 
     assert raw.psnr_db < 40 < nearly.psnr_db
     assert nearly.roi_r == pytest.approx(1)
@@ -159,6 +160,61 @@ def test_scores_are_those_of_the_truth() -> None:
     assert nearly.bias == pytest.approx(0, abs=1e-6)
     assert nearly.rms == pytest.approx(0, abs=1e-6)
     assert raw.roi_r < 1
+    assert raw.pixel_r < raw.roi_r < nearly.pixel_r == pytest.approx(1)
+
+
+def test_a_pixel_that_never_changes_correlates_with_nothing() -> None:
+    plane = make_dim_plane(photons=6, side=32, n_frames=40, n_cells=3)
+    flat = plane.noisy.copy()
+    flat[:, :16] = 1
+
+    found = scores._correlations(flat, plane.truth)
+
+    assert (found[:16] == 0).all()
+    np.testing.assert_allclose(found[16:], scores._correlations(plane.noisy, plane.truth)[16:])
+
+
+def test_another_draw_is_other_noise_on_the_same_scene() -> None:
+    one, other = (
+        make_dim_plane(photons=6, side=32, n_frames=40, n_cells=3, draw=draw) for draw in (0, 1)
+    )
+
+    np.testing.assert_array_equal(one.truth, other.truth)
+    assert np.corrcoef((one.noisy - one.truth).ravel(), (other.noisy - one.truth).ravel())[
+        0, 1
+    ] == pytest.approx(0, abs=0.02)  # 40,960 values: 1 / sqrt(n) is 0.005
+
+
+@pytest.mark.parametrize(("photons", "wanted_db"), [(6, 26.1), (2, 21.0), (0.7, 15.7)])
+def test_the_raw_plane_is_the_one_that_targets_were_set_on(
+    photons: float, wanted_db: float
+) -> None:
+    plane = make_dim_plane(photons=photons)
+
+    raw = scores.score(plane.noisy, plane)
+
+    assert raw.psnr_db == pytest.approx(wanted_db, abs=0.15)  # given to a tenth
+    if photons == 6:
+        assert raw.pixel_r == pytest.approx(0.333, abs=0.005)
+        assert raw.roi_r == pytest.approx(0.980, abs=0.002)
+        assert raw.rms == pytest.approx(0.018, abs=0.0015)  # a draw scatters by 0.0005
+
+
+def test_the_table_has_a_line_for_every_method_at_every_light() -> None:
+    lines = list(scores.rows("toy"))
+
+    assert len(lines) == 1 + len(scores.LIGHT) * len(scores.METHODS)
+    assert {line.count("|") for line in lines[1:]} == {9}
+    assert lines[1].startswith("| 6 | raw |")
+
+
+def test_a_recording_is_judged_beside_the_gaussian_and_the_mean_image() -> None:
+    beside = {name: getattr(figures, name)("toy") for name in ("figure_allen", "figure_allen_mean")}
+
+    ours = {figure.ours for figure in beside.values()}
+    assert len(ours) == 1
+    assert [figure.peer for figure in beside.values()][1] == "mean image"
+    assert all(figure.met for figure in beside.values())
 
 
 def test_a_recording_that_is_not_at_hand_is_a_row_that_is_not_met(
@@ -166,7 +222,9 @@ def test_a_recording_that_is_not_at_hand_is_a_row_that_is_not_met(
 ) -> None:
     monkeypatch.setenv("CLGKIT_RECORDINGS", "nowhere")
 
-    row = figures.figure_allen("full").row()
+    for figure in (figures.figure_allen, figures.figure_allen_mean):
+        row = figure("full").row()
 
-    assert row["ours"] is None
-    assert row["met"] is False
+        assert row["ours"] is None
+        assert row["met"] is False
+    figures._errors.cache_clear()

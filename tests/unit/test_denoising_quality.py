@@ -14,7 +14,10 @@ from clgkit.denoising import (
 from clgkit.denoising.quality import DECAY_FRAMES, HEIGHT_SIGMA
 from tests.unit.denoising_scene import correlated, dim_plane, white
 
-AGREEMENT = 0.1  # of the reported and the true error; the scatter of 819,200 noise values is 0.002
+# Of the reported and the true error.  The scatter of 819,200 noise values is 0.002, 4 % of the
+# error of the low rank on this small plane: it is averaged over draws of the noise.
+AGREEMENT = 0.1
+N_DRAWS = 3
 
 
 def low_rank(frames: np.ndarray) -> np.ndarray:
@@ -32,17 +35,19 @@ def judged(frames: np.ndarray, denoise: object, **options: object) -> DenoisingQ
 @pytest.mark.parametrize("photons", [6.0, 2.0])
 @pytest.mark.parametrize("denoise", [low_rank, denoise_gaussian])
 def test_the_held_out_error_is_the_error(photons: float, denoise: object) -> None:
-    plane, seen = dim_plane(photons), []
+    told, true = [], []
+    for draw in range(N_DRAWS):
+        plane, seen = dim_plane(photons, draw), []
 
-    def watched(frames: np.ndarray) -> np.ndarray:
-        seen.append(denoise(frames))  # type: ignore[operator]
-        return seen[-1]
+        def watched(frames: np.ndarray, seen: list[np.ndarray] = seen) -> np.ndarray:
+            seen.append(denoise(frames))  # type: ignore[operator]
+            return seen[-1]
 
-    noise = measure_noise(plane.noisy)
-    told = judge(plane.noisy, noise, watched, reference=low_rank).heldout_excess
+        noise = measure_noise(plane.noisy)
+        told.append(judge(plane.noisy, noise, watched, reference=low_rank).heldout_excess)
+        true.append(np.mean(((seen[1] - plane.truth) / noise.sigma) ** 2))
 
-    true = np.mean(((seen[1] - plane.truth) / noise.sigma) ** 2)
-    assert told == pytest.approx(true, rel=AGREEMENT)
+    assert np.mean(told) == pytest.approx(np.mean(true), rel=AGREEMENT)
 
 
 def test_raw_has_a_held_out_error_of_two_and_nothing_removed() -> None:

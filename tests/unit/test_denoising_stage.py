@@ -4,6 +4,7 @@ import json
 import warnings
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ import xarray as xr
 from clgkit import workspace as workspace_module
 from clgkit.denoising import denoise_gaussian, denoise_lowrank
 from clgkit.errors import DataError, SettingsError
+from clgkit.pipeline.store import Partial
 from clgkit.stages import _denoise_planes, _denoise_quality
+from clgkit.stages._denoise_residual import map_residual
+from clgkit.stages._denoise_support import blind_spots
 from clgkit.stages.denoise import (
     Denoise,
     Denoised,
@@ -25,7 +29,7 @@ from clgkit.stages.denoise import (
     recipe_of,
 )
 from clgkit.workspace import Workspace, failed_planes
-from tests.unit.denoising_scene import dim_plane, movie_of, white
+from tests.unit.denoising_scene import correlated, dim_plane, movie_of, white
 
 SERIAL = Workspace(executor="serial")
 T, SIDE = 100, 40
@@ -291,6 +295,95 @@ def test_quality_looks_at_a_part_only_and_where_there_is_something(movie: xr.Dat
     assert (row["side_y"], row["side_x"]) == (32, 32)
 
 
+def test_the_residual_of_every_pixel_is_its_mean_square_over_the_noise(
+    movie: xr.DataArray, made: Denoised
+) -> None:
+    assert made.denoised is not None
+    removed = (movie - made.denoised).values.astype(np.float64)
+    wanted = (removed**2).mean(axis=0) / made.sigma.values.astype(np.float64) ** 2
+
+    np.testing.assert_allclose(made.residual_variance.values, wanted, rtol=1e-6)  # float32
+    assert made.residual_variance.dtype == np.float32
+    # 100 frames and 50 pairs: the ratio of two variances scatters by 25 %.
+    assert np.median(made.residual_variance.values) == pytest.approx(1, abs=0.1)
+
+
+def test_cells_that_were_lost_are_bright_in_the_residual(movie: xr.DataArray) -> None:
+    kept = run(movie[:, :1])
+    looked = _denoise_planes.Looked(kept.mean, kept.sigma, kept.sigma, kept.noise, {})
+    still = movie[:, :1].copy(data=np.repeat(kept.mean.values[None], T, axis=0))
+
+    found = map_residual(movie[:, :1], bad_frames(still), still, looked, SERIAL).values[0]
+
+    masks = cells().any(axis=0)
+    assert found[masks].mean() > 1.2 * found[~masks].mean()  # rims are dim, and count as cells
+    assert found[masks].max() > 2
+    assert np.median(kept.residual_variance.values[0][masks]) < 1.1
+
+
+def test_the_residual_leaves_bad_frames_and_missing_pixels_out(movie: xr.DataArray) -> None:
+    holes = movie.copy(deep=True)
+    holes[30, 0] = 9000.0
+    holes[:, 0, :3] = np.nan
+    holes[::2, 0, 3] = np.nan
+    marks = bad_frames(movie, (30, 0))
+
+    found = run(holes, marks).residual_variance.values[0]
+
+    assert np.isnan(found[:3]).all()
+    assert np.isfinite(found[4:]).all()
+    assert found[4:].max() < 5
+
+
+@pytest.mark.parametrize("method", ["gaussian", "none"])
+def test_other_methods_have_a_residual_too(method: str, movie: xr.DataArray) -> None:
+    found = run(movie, method=method).residual_variance.values
+
+    assert found.shape == (2, SIDE, SIDE)
+    assert (found == 0).all() == (method == "none")
+
+
+def test_factors_have_the_residual_of_their_pixels(movie: xr.DataArray, made: Denoised) -> None:
+    found = run(movie, **FACTORS)
+
+    np.testing.assert_allclose(
+        found.residual_variance.values, made.residual_variance.values, rtol=1e-5
+    )
+
+
+def test_a_plane_without_noise_has_no_residual() -> None:
+    both = movie_of(np.full((T, 20, 20), 7, np.float32), white(T, 20, 20))
+
+    found = run(both).residual_variance.values
+
+    assert np.isnan(found[0]).all()
+    assert np.isfinite(found[1]).all()
+
+
+@pytest.mark.parametrize("n_frames", [40, 160])
+def test_few_frames_are_read_together_for_the_residual(
+    n_frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movie = movie_of(white(n_frames, 20, 20))
+    kept = run(movie)
+    assert kept.denoised is not None
+    most: list[int] = []
+    original = _denoise_planes.PlaneFrames.__getitem__
+
+    def watched(frames: Any, key: Any) -> np.ndarray:
+        read = original(frames, key)
+        most.append(len(read))
+        return read
+
+    monkeypatch.setattr(_denoise_planes.PlaneFrames, "__getitem__", watched)
+    looked = _denoise_planes.Looked(kept.mean, kept.sigma, kept.sigma, kept.noise, {})
+
+    found = map_residual(movie, bad_frames(movie), kept.denoised, looked, SERIAL)
+
+    assert max(most) == 16
+    np.testing.assert_array_equal(found.values, kept.residual_variance.values)
+
+
 def test_a_large_plane_is_judged_on_a_small_share(movie: xr.DataArray) -> None:
     large = xr.DataArray(np.zeros((1, 1, 512, 512), np.float32), dims=movie.dims)
 
@@ -355,6 +448,87 @@ def test_a_network_runs_in_blocks_of_frames(
         parts.denoised.values[:, 0], whole.denoised.values[:, 0], atol=1e-3
     )  # 1e-4 of the standard deviation, which is about 3
     assert np.isfinite(whole.quality.values[:, 0]).all()
+
+
+def test_a_network_of_more_frames_than_there_are_is_refused(
+    network: Any, movie: xr.DataArray
+) -> None:
+    long = deepcopy(network)
+    long.layout = replace(network.layout, n_frames=61)
+
+    with pytest.raises(DataError, match=r"has 40 frames, the network takes 61 at a time"):
+        denoise(movie[:40], None, long, Denoise(method="support"), workspace=SERIAL)
+    with pytest.raises(DataError, match=r"has 40 frames, the network takes 61 at a time"):
+        compare(movie[:40], None, long, workspace=SERIAL)
+
+
+def test_a_blind_spot_smaller_than_the_noise_is_told(network: Any) -> None:
+    shared, alone = (movie_of(noise(40, 24, 24)) for noise in (correlated, white))
+
+    with pytest.warns(UserWarning, match=r"needs a blind spot of . x . pixels.* has 1 x 1"):
+        made = denoise(shared, None, network, Denoise(method="support"), workspace=SERIAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calm = denoise(alone, None, network, Denoise(method="support"), workspace=SERIAL)
+
+    assert made.summary["blind_spot"]["needed"][0] >= 3
+    assert calm.summary["blind_spot"]["needed"] == [1, 1]
+    assert calm.summary["blind_spot"]["network"] == [1, 1]
+    json.dumps(made.summary, allow_nan=False)
+    assert run(alone).summary["blind_spot"] is None
+
+
+def test_a_network_that_does_not_see_the_frame_needs_no_blind_spot(network: Any) -> None:
+    blind = deepcopy(network)
+    blind.layout = replace(network.layout, channels=0)
+    planes = xr.DataArray(np.full((2, 11, 11), np.nan), dims=("z", "lag_y", "lag_x"))
+    looked = _denoise_planes.Looked(planes, planes, planes, planes, {})
+
+    assert blind_spots(looked, blind) is None
+    assert blind_spots(looked, network) is None  # nothing is known of the noise
+    assert blind_spots(looked, None) is None
+
+
+def test_the_ends_of_a_recording_can_be_mirrored(network: Any, movie: xr.DataArray) -> None:
+    few = movie[:20]
+
+    repeat, mirror = (
+        denoise(few, None, network, Denoise(method="support", ends=ends), workspace=SERIAL).denoised
+        for ends in ("repeat", "mirror")
+    )
+
+    assert repeat is not None
+    assert mirror is not None
+    same = (repeat.values == mirror.values).all(axis=(1, 2, 3))
+    assert np.flatnonzero(~same).tolist() == [0, 1, 18, 19]  # the network takes five frames
+
+
+def test_an_interrupted_network_goes_on_and_gives_the_same(
+    network: Any, movie: xr.DataArray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, params = movie[:30], Denoise(method="support")
+    monkeypatch.setattr(workspace_module, "BLOCK_MB", 0.1)
+    wanted = denoise(few, None, network, params, workspace=SERIAL)
+    told: list[str] = []
+
+    def stop(label: str, done: int, total: int) -> None:
+        told.append(label)
+        if label == "denoised" and 0 < done < total:
+            raise KeyboardInterrupt
+
+    shelf = Partial(tmp_path, "denoise", "key")
+    with pytest.raises(KeyboardInterrupt):
+        denoise(few, None, network, params, workspace=replace(SERIAL, shelf=shelf, progress=stop))
+
+    shelf = Partial(tmp_path, "denoise", "key")
+    assert shelf.resumed_blocks > 0
+    made = denoise(few, None, network, params, workspace=replace(SERIAL, shelf=shelf))
+
+    assert made.denoised is not None
+    assert wanted.denoised is not None
+    np.testing.assert_array_equal(made.denoised.values, wanted.denoised.values)
+    np.testing.assert_array_equal(made.quality.values, wanted.quality.values)
+    np.testing.assert_array_equal(made.residual_variance.values, wanted.residual_variance.values)
 
 
 def test_a_network_is_compared_with_the_others(network: Any, movie: xr.DataArray) -> None:

@@ -7,7 +7,15 @@ import pytest
 import xarray as xr
 
 from clgkit.report import denoising as module
-from clgkit.report.denoising import LINES, denoising, numbers, pictures, spectrum, traces
+from clgkit.report.denoising import (
+    LINES,
+    denoising,
+    numbers,
+    pictures,
+    residual_map,
+    spectrum,
+    traces,
+)
 from clgkit.report.markup import DASH, MINUS
 from tests.unit.report_known import Caught, Known, array, cells
 
@@ -26,6 +34,14 @@ def movies() -> dict[str, xr.DataArray]:
     }
 
 
+def residual() -> xr.DataArray:
+    """An even residual; a cell of plane 1 is signal that was lost, its border is not known."""
+    made = np.ones((PLANES, SIDE, SIDE), np.float32)
+    made[1, 12:20, 20:28] = 9
+    made[:, :2] = np.nan
+    return array(made, "z", "y", "x", y=np.arange(SIDE), x=np.arange(SIDE))
+
+
 def known(summary: dict[str, Any] | None = None, **changes: Any) -> Known:
     ranks = np.zeros((PLANES, 4, 4), np.int32)
     ranks[1, 1, 2] = 3
@@ -35,6 +51,7 @@ def known(summary: dict[str, Any] | None = None, **changes: Any) -> Known:
     arrays = {
         **movies(),
         "denoise.sigma": array(np.full((PLANES, SIDE, SIDE), 2.0), "z", "y", "x"),
+        "denoise.residual_variance": residual(),
         "denoise.n_components": array(ranks, *blocks),
         "denoise.eigenvalues": array(eigenvalues, *blocks, "order"),
     }
@@ -45,7 +62,7 @@ def known(summary: dict[str, Any] | None = None, **changes: Any) -> Known:
 def summary_of() -> dict[str, Any]:
     first = {
         "plane": 0, "heldout_excess": 0.0312, "correlation_bias": -0.004, "correlation_rms": 0.016,
-        "residual_with_result": 0.01, "peak": 0.97,
+        "crossing": 0.125, "residual_with_result": 0.01, "peak": 0.97,
     }  # fmt: skip
     second = dict.fromkeys(first) | {"plane": 1}
     return {"method": "lowrank", "planes": [first, second]}
@@ -66,7 +83,7 @@ def test_all_parts_are_there(caught: Caught) -> None:
     page = denoising(known())
 
     assert set(caught.figures) == {"denoised", "eigenvalues"}
-    assert page.count("<figure") == 4
+    assert page.count("<figure") == 5
     assert "Method lowrank" in page
     assert all(alt for alt in caught.alts.values())
 
@@ -78,7 +95,7 @@ def test_one_frame_is_shown_before_and_after_with_what_was_removed() -> None:
     assert "Frame 15 denoised" in page
     assert "What was removed from frame 15" in page
     assert "of plane 1" in page
-    assert page.count("data:image/png") == 3
+    assert page.count("data:image/png") == 4
 
 
 def test_the_residual_is_shown_in_units_of_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +110,7 @@ def test_the_residual_is_shown_in_units_of_the_noise(monkeypatch: pytest.MonkeyP
 
     pictures(known())
 
-    spread, low, high = seen[-1]
+    spread, low, high = seen[2]
     assert (low, high) == (-4, 4)
     assert spread == pytest.approx(1, abs=0.1)
 
@@ -105,10 +122,35 @@ def test_pixels_without_noise_are_grey() -> None:
     assert "What was removed" in pictures(known(**{"denoise.sigma": None}))
 
 
+def test_the_residual_of_the_whole_plane_shows_cells_that_were_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(module, "png", lambda grey: seen.append(grey) or "data:,")
+
+    page = residual_map(known())
+
+    (grey,) = seen
+    assert grey.shape == (SIDE, SIDE)
+    assert (grey[12:20, 20:28] == 255).all()
+    assert (grey[:2] == 0).all()
+    assert np.median(grey) == pytest.approx(127, abs=3)  # 64 steps of grey
+    assert "from 0.5 (black) to 1.5 (white)" in page
+    assert f"{64 / (SIDE * SIDE - 2 * SIDE):.2%} of the pixels exceed the scale" in page
+
+
+def test_a_run_without_the_map_leaves_it_out_and_an_unknown_plane_has_a_dash() -> None:
+    nothing = array(np.full((PLANES, 8, 8), np.nan), "z", "y", "x")
+
+    assert residual_map(known(**{"denoise.residual_variance": None})) == ""
+    assert f"{DASH} of the pixels" in residual_map(known(**{"denoise.residual_variance": nothing}))
+
+
 def test_factors_leave_a_sentence_in_place_of_pictures(caught: Caught) -> None:
     page = denoising(known(**{"denoise.denoised": None}))
 
     assert "kept as factors" in page
+    assert "What was removed from all frames of plane 1" in page
     assert set(caught.figures) == {"eigenvalues"}
 
 
@@ -132,11 +174,26 @@ def test_traces_are_those_of_the_liveliest_blocks(caught: Caught) -> None:
     np.testing.assert_allclose(panels[0].lines[0].get_xdata(), np.arange(N) / 2)
 
 
-def test_without_components_the_middle_is_shown(caught: Caught) -> None:
+def test_without_components_traces_are_those_where_most_happens(caught: Caught) -> None:
     traces(known(**{"denoise.n_components": None}))
 
-    (panel,) = caught.figures["denoised"].axes
-    assert panel.get_ylabel() == "row 16, col. 16"
+    panels = caught.figures["denoised"].axes
+    assert len(panels) == 3
+    places = {panel.get_ylabel() for panel in panels}
+    # The cell of rows 12 to 19 and columns 20 to 27 lies in four squares of the grid.
+    assert places < {f"row {y}, col. {x}" for y in (8, 16) for x in (16, 24)}
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (20, 8)])
+def test_a_small_plane_has_the_traces_it_has_squares_for(
+    shape: tuple[int, int], caught: Caught
+) -> None:
+    parts = {name: movie[:, :, : shape[0], : shape[1]] for name, movie in movies().items()}
+
+    traces(known(**parts, **{"denoise.n_components": None}))
+
+    n_squares = max(1, shape[0] // 8) * max(1, shape[1] // 8)
+    assert len(caught.figures["denoised"].axes) == n_squares
 
 
 def test_frames_that_show_nothing_leave_a_gap(caught: Caught) -> None:
@@ -182,8 +239,8 @@ def test_numbers_stand_in_a_table_with_a_dash_for_what_is_not_known() -> None:
     page = numbers(summary_of())
 
     assert cells(page) == [
-        ["0", "0.0312", f"{MINUS}0.004", "0.016", "0.01", "0.97"],
-        ["1", *[DASH] * 5],
+        ["0", "0.0312", f"{MINUS}0.004", "0.016", "0.125", "0.01", "0.97"],
+        ["1", *[DASH] * 6],
     ]
     assert "at least 0.97" in page
     assert all(name in page for name in LINES.values())

@@ -8,7 +8,7 @@ import numpy as np
 
 from clgkit.report import sampling
 from clgkit.report.drawing import BLUE, MUTED, ORANGE, grid, image, png, svg
-from clgkit.report.images import CROP_PX, shown_plane, slider, stack, view_of
+from clgkit.report.images import CROP_PX, WHOLE_PX, shown_plane, slider, stack, view_of
 from clgkit.report.markup import (
     DASH,
     Markup,
@@ -36,11 +36,14 @@ N_TRACES = 3
 ROI_PX = 8
 MOST_FRAMES = 400
 RESIDUAL_SIGMAS = 4.0
+RESIDUAL_VARIANCE = (0.5, 1.5)
+LIVELY_FRAMES = 25
 SHOWN_EIGENVALUES = 12
 LINES: dict[str, str] = {
     "heldout_excess": "held-out error [noise variance]",
     "correlation_bias": "change of correlations, mean",
     "correlation_rms": "change of correlations, rms",
+    "crossing": "strongest pairs made by denoising",
     "residual_with_result": "correlation of what was removed with what was left",
     "peak": "height kept of injected transients",
 }
@@ -55,10 +58,11 @@ def denoising(results: Results) -> Markup:
 
 
 def pictures(results: Results) -> Markup:
-    """Compare one frame before and after, and show what was removed."""
+    """Compare one frame before and after, and show what was removed, of it and of all frames."""
     before, after = _pair(results)
     if before is None or after is None:
-        return paragraph("The denoised movie is kept as factors, so no frame of it is shown.")
+        told = paragraph("The denoised movie is kept as factors, so no frame of it is shown.")
+        return join([told, residual_map(results)])
     plane, frame = shown_plane(results, after.sizes["z"]), after.sizes["time"] // 2
     crop = {dim: sampling.middle(after.sizes[dim], CROP_PX) for dim in ("y", "x")}
     at: dict[str, Any] = {"time": frame, "z": plane, **crop}
@@ -88,6 +92,29 @@ def pictures(results: Results) -> Markup:
             "standard deviations of the noise. It should be grain: an outline of cells in it is "
             "signal that was lost.",
         ),
+        residual_map(results),
+    )
+
+
+def residual_map(results: Results) -> Markup:
+    """Show a whole plane: what was removed from all frames, over the noise."""
+    found = results.array("denoise.residual_variance")
+    if found is None:
+        return Markup("")
+    plane = shown_plane(results, found.sizes["z"])
+    values = np.asarray(found.isel(z=plane).values, np.float64)
+    low, high = RESIDUAL_VARIANCE
+    grey = sampling.as_grey(sampling.shrink(values, WHOLE_PX), low, high)
+    known = values[np.isfinite(values)]
+    share = f"{np.mean(known > high):.2%}" if known.size else DASH
+    return figure(
+        stack(
+            [image(png(grey), f"Residual of plane {plane} over its noise")],
+            view_of(found, "y", "x"),
+        ),
+        f"What was removed from all frames of plane {plane}, squared and over that of the noise, "
+        f"from {number(low)} (black) to {number(high)} (white). It should be an even grey (1): "
+        f"bright cells are signal that was lost. {share} of the pixels exceed the scale.",
     )
 
 
@@ -136,19 +163,33 @@ def traces(results: Results) -> Markup:
 
 
 def _places(results: Results, plane: int, movie: xr.DataArray) -> list[tuple[int, int]]:
-    """Return the corners of the squares with most components, or of the middle."""
+    """Return the corners of the squares with most components, or where most happens."""
     ranks = results.array("denoise.n_components")
     size = tuple(movie.sizes[dim] for dim in ("y", "x"))
+    offset = ROI_PX // 2
     if ranks is None:
-        return [(max(0, size[0] // 2 - ROI_PX // 2), max(0, size[1] // 2 - ROI_PX // 2))]
-    values = np.asarray(ranks.isel(z=plane).values)
+        values, offset = _liveliness(movie.isel(z=plane)), 0
+    else:
+        values = np.asarray(ranks.isel(z=plane).values)
     chosen = np.argsort(-values, axis=None, kind="stable")[:N_TRACES]
     blocks = np.stack(np.unravel_index(chosen, values.shape), axis=1)
     return [
-        (min(ROI_PX * int(y) + ROI_PX // 2, max(0, size[0] - ROI_PX)),
-         min(ROI_PX * int(x) + ROI_PX // 2, max(0, size[1] - ROI_PX)))
+        (min(ROI_PX * int(y) + offset, max(0, size[0] - ROI_PX)),
+         min(ROI_PX * int(x) + offset, max(0, size[1] - ROI_PX)))
         for y, x in blocks
     ]  # fmt: skip
+
+
+def _liveliness(plane: xr.DataArray) -> npt.NDArray[np.float64]:
+    """Return how much the mean of each square changes, over frames spread over the recording."""
+    sides = [max(1, plane.sizes[dim] // ROI_PX) for dim in ("y", "x")]
+    means = []
+    for frame in sampling.frames_spread(plane.sizes["time"], LIVELY_FRAMES):
+        pixels = np.nan_to_num(np.asarray(plane.isel(time=frame).values, np.float64))
+        squares = pixels[: sides[0] * ROI_PX, : sides[1] * ROI_PX]
+        rows, columns = (max(1, n // side) for n, side in zip(squares.shape, sides, strict=True))
+        means.append(squares.reshape(sides[0], rows, sides[1], columns).mean(axis=(1, 3)))
+    return np.asarray(np.std(means, axis=0))
 
 
 def _trace(plane: xr.DataArray, place: tuple[int, int]) -> npt.NDArray[np.float64]:
@@ -212,8 +253,9 @@ def numbers(summary: Mapping[str, Any]) -> Markup:
             "<strong>Method {method}.</strong> Measured without a truth, on a part of every plane. "
             "The held-out error is 2 for the raw movie and 0 for a perfect one. Correlations are "
             "compared with raw ones corrected for noise: a denoiser that pulls neighbours together "
-            "raises them. What was removed should not resemble what was left (0). Injected "
-            "transients should keep their height (1{lowest}).",
+            "raises them, and puts pairs among the strongest tenth that were not there. What was "
+            "removed should not resemble what was left (0). Injected transients should keep their "
+            "height (1{lowest}).",
             method=str(summary.get("method", DASH)),
             lowest=f"; here at least {number(min(worst), 2)}" if worst else "",
         ),

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -42,6 +42,7 @@ class Recipe(NamedTuple):
     as_factors: bool
     device: str
     network: Any = None
+    ends: Literal["repeat", "mirror"] = "repeat"
 
 
 class PlaneNumbers(NamedTuple):
@@ -270,6 +271,13 @@ class Bases:
         return denoising.basis_of(components, mean, sigma)
 
 
+class Factors(NamedTuple):
+    """Components and time courses in the place of a movie."""
+
+    bases: Bases
+    courses: xr.DataArray
+
+
 def padded_courses(
     courses: npt.NDArray[np.float32], ranks: npt.NDArray[np.int32], n_components: int
 ) -> npt.NDArray[np.float32]:
@@ -366,6 +374,22 @@ def _rebuild(
     if courses is None:
         used = denoising.project_frames(pixels, basis)
     else:
-        padded = courses.values[:, 0].reshape(len(pixels), -1, courses.sizes["component"])
-        used = courses_without_padding(padded, bases.ranks(plane))
+        used = _courses_of(bases, courses.values[:, 0], plane)
     return denoising.rebuild_frames(used, basis, pixels)[:, None]
+
+
+def rebuild_part(
+    factors: Factors, plane: int, part: slice, pixels: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return some frames of a plane from its factors; NaN where `pixels` are."""
+    padded = factors.courses.isel(z=plane, time=part).values
+    own = _courses_of(factors.bases, padded, plane)
+    return denoising.rebuild_frames(own, factors.bases(plane), pixels)
+
+
+def _courses_of(
+    bases: Bases, padded: npt.NDArray[np.float32], plane: int
+) -> npt.NDArray[np.float32]:
+    """Return time courses (n, C) of those of a plane by block (n, block_y, block_x, K)."""
+    by_block = padded.reshape(len(padded), -1, padded.shape[-1])
+    return courses_without_padding(by_block, bases.ranks(plane))

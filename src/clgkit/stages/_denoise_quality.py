@@ -130,7 +130,7 @@ def denoiser_of(recipe: Recipe) -> Callable[[Float32], Float32]:
         "mean image": _mean_image,
         "gaussian": denoising.denoise_gaussian,
         "lowrank": partial(_lowrank, smooth=recipe.smooth, weak=recipe.weak, device=recipe.device),
-        "support": partial(network_on_sample, network=recipe.network),
+        "support": partial(network_on_sample, network=recipe.network, ends=recipe.ends),
     }
     return made[recipe.method]
 

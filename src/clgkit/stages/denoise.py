@@ -22,6 +22,7 @@ from clgkit.params import Params
 from clgkit.schema import Schema
 from clgkit.stages._denoise_planes import (
     Bases,
+    Factors,
     Found,
     Looked,
     PlaneNumbers,
@@ -33,7 +34,13 @@ from clgkit.stages._denoise_planes import (
     rebuild,
 )
 from clgkit.stages._denoise_quality import MEASURES, Compared, compare_methods, judge_planes
-from clgkit.stages._denoise_support import filter_by_network
+from clgkit.stages._denoise_residual import map_residual
+from clgkit.stages._denoise_support import (
+    blind_spots,
+    check_network,
+    filter_by_network,
+    told_of_spot,
+)
 from clgkit.stages._time_means import numbered
 from clgkit.workspace import FAILED, Workspace
 
@@ -62,6 +69,9 @@ class Denoise(Params):
     """Bad frames take no part in the fit; they become what the fit says, or NaN (blank)."""
     store: Literal["pixels", "factors"] = "pixels"
     """Keep the denoised movie, or only the footprints and time courses of the low rank."""
+    ends: Literal["repeat", "mirror"] = "repeat"
+    """What a network sees before the first and after the last frame: that frame again, or the
+    movie in reverse, in which calcium rises slowly and falls fast."""
     fit_frames: Annotated[int, Field(ge=LEAST_FRAMES)] = MOST_FRAMES
     """Noise and components are found on at most so many frames, spread over the recording."""
 
@@ -72,6 +82,7 @@ class Denoised(NamedTuple):
     denoised: Movie | None
     mean: Volume
     sigma: Volume
+    residual_variance: Volume
     noise: xr.DataArray
     quality: xr.DataArray
     footprints: xr.DataArray | None
@@ -108,26 +119,29 @@ def denoise(
     -------
     Denoised
         ``denoised``: float32, NaN where the movie is; None with ``store="factors"``.  ``mean`` and
-        ``sigma``: (z, y, x) of the frames of the fit, and the noise of a frame.  ``noise``: (z,
-        measure) float64, in the order of ``summary["noise"]``.  ``quality``: (z, measure), in the
-        order of ``summary["quality"]``, from a sample of every plane.  With the low rank,
-        ``footprints``: (z, block_y, block_x, component, row, column), ``n_components`` of each
-        block, and ``eigenvalues`` over the edge of noise; ``time_courses``: (time, z, block_y,
-        block_x, component), if factors are kept or filtered.  The movie is the mean and the sum of
-        footprints times time courses.  ``summary``: the method and the numbers of every plane.
+        ``sigma``: (z, y, x) of the frames of the fit, and the noise of a frame.
+        ``residual_variance``: (z, y, x), what was removed, squared and over that of the noise: 1 is
+        noise, more is signal that was lost.  ``noise``: (z, measure) float64, in the order of
+        ``summary["noise"]``.  ``quality``: (z, measure), in the order of ``summary["quality"]``,
+        from a sample of every plane.  With the low rank, ``footprints``: (z, block_y, block_x,
+        component, row, column), ``n_components`` of each block, and ``eigenvalues`` over the edge
+        of noise; ``time_courses``: (time, z, block_y, block_x, component), if factors are kept or
+        filtered.  The movie is the mean and the sum of footprints times time courses.
+        ``summary``: the method and the numbers of every plane.
 
     Raises
     ------
     DataError
-        If `corrected` is no movie, or no plane has 8 good frames.
+        If `corrected` is no movie, no plane has 8 good frames, or a network takes more frames than
+        there are.
     SettingsError
         If factors are asked of a method that has none.
 
     Warns
     -----
     UserWarning
-        If the movie seems averaged or denoised already, if a plane has no noise, or if a block
-        needs more components than are kept.
+        If the movie seems averaged or denoised already, if a plane has no noise, if a block needs
+        more components than are kept, or if pixels share noise beyond the blind spot of a network.
 
     Notes
     -----
@@ -141,24 +155,29 @@ def denoise(
     recipe = recipe_of(params, workspace.device, network)
     if params.method == "none" and corrected.sizes["time"] < LEAST_FRAMES:
         return _short(corrected, bad, recipe, workspace)
+    check_network(corrected, recipe.network)
     looked = look(corrected, bad, recipe, workspace)
     if len(looked.lost) == corrected.sizes["z"]:
         raise DataError(f"No plane of the movie can be used: {next(iter(looked.lost.values()))}")
+    kept: Movie | Factors
     found, courses = None, None
     if params.method == "lowrank":
         found = find(corrected, bad, looked, recipe, workspace)
         bases = Bases(looked.mean, looked.sigma, found)
-        made, courses = _low_rank(corrected, bad, bases, recipe, workspace)
+        kept, courses = _low_rank(corrected, bad, bases, recipe, workspace)
     elif params.method == "support":
-        made = filter_by_network(corrected, bad, looked, recipe, workspace)
+        kept = filter_by_network(corrected, bad, looked, recipe, workspace)
     else:
-        made = _filtered(corrected, bad, looked.lost, recipe, workspace)
+        kept = _filtered(corrected, bad, looked.lost, recipe, workspace)
     ranks = None if found is None else found.n_components
     quality = judge_planes(corrected, bad, looked, ranks, recipe=recipe, workspace=workspace)
+    residual = map_residual(corrected, bad, kept, looked, workspace)
     summary = _summary(looked, quality, found, params)
+    summary["blind_spot"] = blind_spots(looked, recipe.network)
     parts = (None, None, None) if found is None else found
+    made = None if isinstance(kept, Factors) else kept
     result = Denoised(
-        made, looked.mean, looked.sigma, looked.numbers, quality,
+        made, looked.mean, looked.sigma, residual, looked.numbers, quality,
         parts[0], courses, parts[1], parts[2], summary,
     )  # fmt: skip
     _mark(result, looked.lost)
@@ -187,6 +206,7 @@ def recipe_of(params: Denoise, device: str, network: Any = None) -> Recipe:
         as_factors=params.store == "factors",
         device=device,
         network=network.to(device).eval() if params.method == "support" else None,
+        ends=params.ends,
     )
 
 
@@ -208,13 +228,13 @@ def _bad_frames(movie: Movie, bad_frames: xr.DataArray | None) -> xr.DataArray:
 
 def _low_rank(
     movie: Movie, bad: xr.DataArray, bases: Bases, recipe: Recipe, workspace: Workspace
-) -> tuple[Movie | None, xr.DataArray | None]:
+) -> tuple[Movie | Factors, xr.DataArray | None]:
     """Return the movie, unless factors are kept, and the time courses, if they are needed."""
     courses = None
     if recipe.smooth or recipe.as_factors:
         courses = project(movie, bad, bases, recipe, workspace)
-    if recipe.as_factors:
-        return None, courses
+        if recipe.as_factors:
+            return Factors(bases, courses), courses
     made = rebuild(movie, bad, bases, courses, blank=recipe.blank, workspace=workspace)
     return made, courses
 
@@ -266,8 +286,8 @@ def _short(movie: Movie, bad: xr.DataArray, recipe: Recipe, workspace: Workspace
                      coords={"z": movie.coords["z"]})
         for names in (PlaneNumbers._fields, MEASURES)
     )  # fmt: skip
-    return Denoised(made, unknown, unknown.copy(), noise, quality, None, None, None, None,
-                    {"method": "none", "planes": []})  # fmt: skip
+    return Denoised(made, unknown, unknown.copy(), unknown.copy(), noise, quality,
+                    None, None, None, None, {"method": "none", "planes": []})  # fmt: skip
 
 
 def _summary(
@@ -342,6 +362,9 @@ def _warn(summary: dict[str, Any]) -> None:
         if found:
             listed = ", ".join(str(p["plane"]) for p in found[:10]) + (" …" * (len(found) > 10))
             warnings.warn(f"planes {listed} {sentence}", stacklevel=3)
+    told = told_of_spot(summary["blind_spot"])
+    if told:
+        warnings.warn(told, stacklevel=3)
 
 
 def factor_traces(
@@ -424,5 +447,6 @@ def compare(
         "lowrank, smooth": plain._replace(smooth=True),
     }
     if network is not None:
+        check_network(movie, network)
         recipes["support"] = recipe_of(Denoise(method="support"), workspace.device, network)
     return compare_methods(movie, bad, look(movie, bad, plain, workspace), recipes)
