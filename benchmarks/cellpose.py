@@ -40,6 +40,7 @@ Stack: TypeAlias = npt.NDArray[np.generic]
 FOLDER = Path(__file__).parent
 SHRUNK = 0.8  # diam_mean over the diameter that is said: enlarges by 1.25
 LEARNT = 20  # slices that the network of the timings has seen
+UNSEEN = (3, 7, 8, 9)  # 1 and 2 are learnt from; 4, 5 and 6 have chosen the recipe
 
 
 class Sections(NamedTuple):
@@ -241,16 +242,16 @@ def taught(size: Size) -> Trained:
 
 
 def figure_training_ap(size: Size) -> Figure:
-    """2-D AP at 0.5 on slices of another stack."""
-    network, part = taught(size).network, sections(size, seed=3)
-    hits = total = 0.0
-    for image, labels in zip(part.images[::4], part.labels[::4], strict=True):
-        found = segment_section(image, network).labels
-        score = score_labels(labels, found, iou=0.5)
-        n = score.n_truth + score.n_predicted
-        hits, total = hits + score.ap * n, total + n
+    """2-D AP at 0.5, pooled over slices of other stacks, the smallest sections included."""
+    network, matched, others = taught(size).network, 0, 0
+    for seed in UNSEEN:
+        part = sections(size, seed=seed)
+        for image, labels in zip(part.images[::4], part.labels[::4], strict=True):
+            score = score_labels(labels, segment_section(image, network).labels, iou=0.5)
+            matched += score.true_positives
+            others += score.n_truth + score.n_predicted - 2 * score.true_positives
     name = "unseen slices, narrow, fast recipe"
-    return Figure(name, "AP", hits / max(total, 1), target=0.8, better="higher")
+    return Figure(name, "AP", matched / max(matched + others, 1), target=0.8, better="higher")
 
 
 def figure_training_cost(size: Size) -> Figure:

@@ -296,7 +296,7 @@ def test_a_loss_that_is_no_number_is_told(slices: Path, monkeypatch: pytest.Monk
     from clgkit.segmentation import cellpose_training
 
     monkeypatch.setattr(
-        cellpose_training, "cellpose_loss", lambda answer, _: answer.sum() * float("nan")
+        cellpose_training, "cellpose_loss", lambda answer, *_: answer.sum() * float("nan")
     )
 
     assert "use a lower learning rate" in refused(DataError, slices)

@@ -22,6 +22,7 @@ from clgkit.segmentation.cellpose_samples import (
     draw,
     draw_crop,
     mean_diameter_px,
+    pixel_weights,
 )
 from tests.unit.cellpose_scene import disks
 
@@ -189,6 +190,31 @@ def test_crops_reach_every_corner() -> None:
     assert found == {(0, 0), (0, 32), (32, 0), (32, 32)}
 
 
+def blocks(*sides: int) -> AnnotatedSlice:
+    """Return a slice of squares with these sides."""
+    labels = np.zeros((20, 20 * len(sides)), np.int32)
+    for k, side in enumerate(sides):
+        labels[:side, 20 * k : 20 * k + side] = k + 1
+    return annotate_slice(labels * 100, labels)
+
+
+def test_small_sections_weigh_as_much_as_the_typical_one() -> None:
+    weights = pixel_weights(blocks(5, 10, 10, 15), most=100)
+
+    np.testing.assert_allclose(weights, [1, 4, 1, 1, 1], rtol=EXACT)
+    assert weights.dtype == np.float32
+
+
+def test_no_pixel_weighs_more_than_the_most() -> None:
+    assert pixel_weights(blocks(1, 10, 10, 10), most=4).tolist() == [1, 4, 1, 1, 1]
+
+
+def test_a_slice_without_masks_has_the_weight_of_background() -> None:
+    empty = annotate_slice(disks().image, np.zeros((64, 64), int))
+
+    assert pixel_weights(empty, most=4).tolist() == [1]
+
+
 def test_the_same_generator_draws_the_same() -> None:
     first, second = (draw(np.random.default_rng(3)) for _ in range(2))
 
@@ -197,7 +223,7 @@ def test_the_same_generator_draws_the_same() -> None:
 
 
 def test_recipes_are_known_by_name() -> None:
-    fast, original, third = (recipe_like(n) for n in ("fast", "original", "cellpose3"))  # type: ignore[arg-type]
+    fast, original, third = (recipe_like(n) for n in ("fast", "original", "cellpose3"))
 
     assert (fast.widths, fast.optimizer, fast.learning_rate) == (NARROW, "adamw", 5e-3)
     assert (original.widths, original.optimizer, original.learning_rate) == (FULL, "sgd", 0.1)
@@ -205,6 +231,8 @@ def test_recipes_are_known_by_name() -> None:
     assert (third.optimizer, third.weight_decay, third.n_epochs) == ("adamw", 1e-5, 100)
     assert original.patience is None
     assert original.crops_per_epoch is None
+    assert fast.most_weight > 1
+    assert original.most_weight == third.most_weight == 1
 
 
 def test_a_recipe_can_be_changed_and_written_as_json() -> None:
@@ -233,6 +261,7 @@ def test_an_unknown_recipe_is_refused() -> None:
         ({"weight_decay": -1}, "weight decay"),
         ({"crop_px": 100}, "multiple of 8"),
         ({"scale_range": 2}, "scale_range"),
+        ({"most_weight": 0.5}, "most_weight"),
         ({"seed": -1}, "seed"),
     ],
 )

@@ -286,6 +286,56 @@ def test_the_loss_is_zero_for_a_perfect_answer() -> None:
     assert float(training.cellpose_loss(answer, target)) == pytest.approx(0, abs=1e-6)
 
 
+def test_a_weight_of_one_is_no_weight() -> None:
+    rng = np.random.default_rng(0)
+    answer, target = (torch.from_numpy(rng.random((2, 3, 8, 8), np.float32)) for _ in range(2))
+
+    plain = training.cellpose_loss(answer, target)
+
+    weighed = training.cellpose_loss(answer, target, torch.ones(2, 8, 8))
+    doubled = training.cellpose_loss(answer, target, torch.full((2, 8, 8), 2.0))
+    assert float(weighed) == pytest.approx(float(plain), rel=1e-6)  # float32
+    assert float(doubled) == pytest.approx(2 * float(plain), rel=1e-6)
+
+
+def test_faults_count_where_the_weight_is() -> None:
+    target = torch.from_numpy(slices()[0].target)[None]
+    answer = torch.stack(
+        [5 * target[:, 1], 5 * target[:, 2], torch.where(target[:, 0] > 0, 50.0, -50.0)], dim=1
+    )
+    answer[:, :, :5] = 3.0
+    weights = torch.ones(target[:, 0].shape)
+    weights[:, :5] = 0
+
+    assert float(training.cellpose_loss(answer, target, weights)) == pytest.approx(0, abs=1e-6)
+
+
+def test_crops_carry_the_weights_of_their_sections() -> None:
+    made = trainer(most_weight=3.0)
+    part = made.slices[:2]
+
+    _, targets, weights = made._crops(part, [training.MIDDLE] * 2)
+
+    assert weights.shape == targets[:, 0].shape
+    assert set(weights[targets[:, 0] == 0].tolist()) == {1.0}
+    for one, ids, seen in zip(part, targets[:, 0].numpy(), weights.numpy(), strict=True):
+        wanted = training.pixel_weights(one, most=3.0)
+        np.testing.assert_array_equal(seen, wanted[ids.astype(int)])
+    assert weights.max() > 1
+    assert trainer(most_weight=1.0)._crops(part, [training.MIDDLE] * 2)[2] is None
+
+
+def test_weights_change_what_is_learnt_and_are_part_of_the_plan() -> None:
+    plain, weighed = trainer(most_weight=1.0), trainer(most_weight=4.0)
+    for made in (plain, weighed):
+        list(made.run(until=3))
+
+    first, second = (made.network().state["output.2.weight"] for made in (plain, weighed))
+    assert not np.array_equal(first, second)
+    with pytest.raises(ValueError, match="other slices, settings"):
+        plain.restore(weighed.state())
+
+
 def test_threads_are_set_or_left() -> None:
     training.use_threads(None)
     before = torch.get_num_threads()
@@ -297,8 +347,8 @@ def test_threads_are_set_or_left() -> None:
 def test_a_small_network_learns_to_find_disks() -> None:
     learnt = [annotate_slice(*disks(k, 64, 12)) for k in range(4)]
     recipe = CellposeRecipe(
-        widths=(4, 8, 16, 16), diam_mean_px=10, n_epochs=18, crops_per_epoch=12, crop_px=48,
-        learning_rate=0.02, check_every=18,
+        widths=(4, 8, 16, 16), diam_mean_px=10, n_epochs=24, crops_per_epoch=12, crop_px=48,
+        learning_rate=0.02, check_every=24,
     )  # fmt: skip
     made = training.CellposeTrainer(learnt, recipe=recipe)
     image, truth = disks(50, 64, 12)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import math
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clgkit import fsio
+from clgkit.cli.training import refuse_noise, resume, sha256, train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clgkit.segmentation.cellpose_network import CellposeNetwork
     from clgkit.segmentation.cellpose_recipe import CellposeRecipe
     from clgkit.segmentation.cellpose_samples import AnnotatedSlice
-    from clgkit.segmentation.cellpose_training import CellposeTrainer
+    from clgkit.segmentation.cellpose_training import CellposeProgress, CellposeTrainer
 
 SAVE_EVERY_S = 60.0
 SAY_EVERY_S = 10.0
@@ -131,7 +131,7 @@ def command(folder: Path, output: Path | None, *, overwrite: bool, **given: Any)
     names = [pair.name for pair in found.pairs]
     _say_plan(trainer, [names[k] for k in held])
     state = output.with_name(f"{output.name}.partial")
-    _resume(trainer, state)
+    resume(trainer, state, lambda: f"epoch {trainer.epoch}")
     _train(trainer, state)
     notes = _notes(trainer, found.pairs, held, given)
     write_cellpose_weights(output, _packed(trainer), notes=notes | {"left_out": found.dropped})
@@ -182,8 +182,7 @@ def _annotated(
     for pair in pairs:
         try:
             image = _channels(pair.image, given["channels"])
-            if not given["ignore_noise"]:
-                _refuse_noise(image[0])
+            _check_pixels(image[0], noise_is_fine=given["ignore_noise"])
             made.append(annotate_slice(image, pair.labels, rule=recipe.rule))
         except ValueError as error:
             faults.append(f"\n  - {pair.name}: {error}")
@@ -205,19 +204,14 @@ def _channels(image: np.ndarray[Any, Any], chosen: tuple[int, int]) -> np.ndarra
     return np.stack([shown, other])
 
 
-def _refuse_noise(plane: np.ndarray[Any, Any]) -> None:
+def _check_pixels(plane: np.ndarray[Any, Any], *, noise_is_fine: bool) -> None:
     import numpy as np
 
-    from clgkit.registration import NOISE_LEVEL, neighbour_correlation
-
+    if noise_is_fine:
+        return
     if np.ptp(plane) == 0:
         raise ValueError("all of its pixels are equal")
-    agreement = neighbour_correlation(plane)
-    if agreement < NOISE_LEVEL:
-        raise ValueError(
-            f"it looks like noise: neighbouring pixels correlate by {agreement:.3f}, as those do "
-            "that wrapped round in 8 bits; look at it, and use --ignore-noise if it is right"
-        )
+    refuse_noise(plane)
 
 
 def _trainer(
@@ -257,40 +251,26 @@ def _say_plan(trainer: CellposeTrainer, held: list[str]) -> None:
     )
 
 
-def _resume(trainer: CellposeTrainer, state: Path) -> None:
-    """Go on where an interrupted training stopped; another one's state is told and left."""
-    if not state.exists():
-        return
-    try:
-        trainer.restore(state.read_bytes())
-    except ValueError as error:
-        click.echo(f"starting anew: {error}", err=True)
-    else:
-        click.echo(f"going on after epoch {trainer.epoch}")
-
-
 def _train(trainer: CellposeTrainer, state: Path) -> None:
-    from clgkit.errors import as_data_error
-
-    saved = said = time.monotonic()
-    with as_data_error("training"):
-        for step in trainer.run():
-            now = time.monotonic()
-            looked = not math.isnan(step.held_out_loss)
-            if looked or now - said > SAY_EVERY_S or step.epoch == step.n_epochs:
-                click.echo(_line(step, looked=looked))
-                said = now
-            if looked or now - saved > SAVE_EVERY_S:
-                fsio.write_bytes(state, trainer.state(), durable=True)
-                saved = now
+    said = time.monotonic()
+    for step in train(trainer, state, every_s=SAVE_EVERY_S, always=_looked):
+        now = time.monotonic()
+        if _looked(step) or now - said > SAY_EVERY_S or step.epoch == step.n_epochs:
+            click.echo(_line(step))
+            said = now
     if trainer.epoch < trainer.recipe.n_epochs:
         click.echo(f"stopped early: no better since epoch {trainer.best['epoch']}")
 
 
-def _line(step: Any, *, looked: bool) -> str:
+def _looked(step: CellposeProgress) -> bool:
+    return not math.isnan(step.held_out_loss)
+
+
+def _line(step: CellposeProgress) -> str:
     from clgkit.cli.console import duration
 
-    held = f", held out {step.held_out_loss:.3f}, AP {step.held_out_ap:.3f}" if looked else ""
+    seen = f", held out {step.held_out_loss:.3f}, AP {step.held_out_ap:.3f}"
+    held = seen if _looked(step) else ""
     best = " (best)" if step.is_best else ""
     left = f", {duration(step.left_s)} left" if step.epoch < step.n_epochs else ""
     return f"  epoch {step.epoch} of {step.n_epochs}: loss {step.loss:.3f}{held}{best}{left}"
@@ -312,7 +292,7 @@ def _notes(
         "made_by": f"clgkit {importlib.metadata.version('clgkit')}",
         "recipe": trainer.recipe.as_dict(),
         "channels": list(given["channels"]),
-        "pretrained": None if pretrained is None else _hash(pretrained.read_bytes()),
+        "pretrained": None if pretrained is None else sha256(pretrained.read_bytes()),
         "diam_labels_px": float(trainer.net.diam_labels[0]),
         "best": best or {"epoch": trainer.epoch},
         "history": trainer.history,
@@ -320,16 +300,12 @@ def _notes(
             {
                 "name": pair.name,
                 "held_out": k in held,
-                "image_sha256": _hash(pair.image.tobytes()),
-                "masks_sha256": _hash(pair.labels.tobytes()),
+                "image_sha256": sha256(pair.image.tobytes()),
+                "masks_sha256": sha256(pair.labels.tobytes()),
             }
             for k, pair in enumerate(pairs)
         ],
     }
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _verdict(notes: dict[str, Any]) -> str:

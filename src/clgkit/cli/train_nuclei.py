@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import math
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ import click
 
 from clgkit import fsio
 from clgkit.cli.init import Spacing
+from clgkit.cli.training import refuse_noise, resume, sha256, train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +99,7 @@ def command(folder: Path, output: Path | None, *, overwrite: bool, **given: Any)
     if before is not None:
         click.echo(f"before: {_said(before)}")
     state = output.with_name(f"{output.name}.partial")
-    _resume(tuner, state)
+    resume(tuner, state, lambda: f"step {tuner.step}")
     _train(tuner, state)
     tuned = tuner.network(seed=str(given["seed"]))
     after = _score(tuned, parts.held_out)
@@ -181,20 +180,14 @@ def _annotations(stack: AnnotatedStack, given: dict[str, Any]) -> list[Annotatio
 def _check_pixels(pixels: npt.NDArray[np.generic], *, noise_is_fine: bool) -> None:
     import numpy as np
 
-    from clgkit.registration import NOISE_LEVEL, neighbour_correlation
-
     if pixels.dtype.kind not in "uif":
         raise ValueError(f"pixels are real numbers; found {pixels.dtype}")
     if not np.isfinite(pixels).all():
         raise ValueError("it holds NaN or infinity; fill these pixels first")
     if np.ptp(pixels) == 0:
         raise ValueError("all of its pixels are equal")
-    agreement = neighbour_correlation(pixels[len(pixels) // 2])
-    if agreement < NOISE_LEVEL and not noise_is_fine:
-        raise ValueError(
-            f"it looks like noise: neighbouring pixels correlate by {agreement:.3f}, as those do "
-            "that wrapped round in 8 bits; look at it, and use --ignore-noise if it is right"
-        )
+    if not noise_is_fine:
+        refuse_noise(pixels[len(pixels) // 2])
 
 
 def _voxel(
@@ -271,35 +264,17 @@ def _said(score: PooledScore) -> str:
     )
 
 
-def _resume(tuner: FineTuner, state: Path) -> None:
-    """Go on where an interrupted training stopped; another one's state is told and left."""
-    if not state.exists():
-        return
-    try:
-        tuner.restore(state.read_bytes())
-    except ValueError as error:
-        click.echo(f"starting anew: {error}", err=True)
-    else:
-        click.echo(f"going on after step {tuner.step}")
-
-
 def _train(tuner: FineTuner, state: Path) -> None:
     from clgkit.cli.console import duration
-    from clgkit.errors import as_data_error
 
-    saved = -math.inf
-    with as_data_error("training"):
-        for progress in tuner.run():
-            held = "" if math.isnan(progress.held_out) else f", held out {progress.held_out:.3f}"
-            best = " (best)" if progress.is_best else ""
-            left = f", {duration(progress.left_s)} left" if progress.left_s else ""
-            click.echo(
-                f"  step {progress.step} of {progress.n_steps}: loss {progress.loss:.3f}"
-                f"{held}{best}{left}"
-            )
-            if time.monotonic() - saved > SAVE_EVERY_S:
-                fsio.write_bytes(state, tuner.state(), durable=True)
-                saved = time.monotonic()
+    for progress in train(tuner, state, every_s=SAVE_EVERY_S):
+        held = "" if math.isnan(progress.held_out) else f", held out {progress.held_out:.3f}"
+        best = " (best)" if progress.is_best else ""
+        left = f", {duration(progress.left_s)} left" if progress.left_s else ""
+        click.echo(
+            f"  step {progress.step} of {progress.n_steps}: loss {progress.loss:.3f}"
+            f"{held}{best}{left}"
+        )
     if tuner.step < tuner.recipe.n_steps:
         click.echo(f"stopped early: no better since step {tuner.best_step}")
 
@@ -312,7 +287,7 @@ def _notes(
     settings = {k: v for k, v in given.items() if k != "first"}
     return {
         "made_by": f"clgkit {importlib.metadata.version('clgkit')}",
-        "from": "shipped" if first is None else _hash(first.read_bytes()),
+        "from": "shipped" if first is None else sha256(first.read_bytes()),
         "settings": settings,
         "steps": tuner.step,
         "best_step": tuner.best_step,
@@ -325,18 +300,14 @@ def _notes(
                 "name": stack.name,
                 "labels": stack.n_labels,
                 "labelled_slices": sorted(stack.planes),
-                "image_sha256": _hash(stack.image.read().tobytes()),
-                "labels_sha256": _hash(
+                "image_sha256": sha256(stack.image.read().tobytes()),
+                "labels_sha256": sha256(
                     b"".join(p.tobytes() for _, p in sorted(stack.planes.items()))
                 ),
             }
             for stack in stacks
         ],
     }
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _verdict(tuner: FineTuner, before: PooledScore | None, after: PooledScore | None) -> str:

@@ -38,6 +38,9 @@ class CellposeRecipe:
         None: one of each slice.
     scale_range
         Scales are drawn within half of it about 1.
+    most_weight
+        How often a pixel of a small section may count: see `pixel_weights`.  1: all pixels count
+        alike, as in Cellpose.
     rule
         Whose schedule, flows and momentum of BatchNorm are used.
     check_every
@@ -63,6 +66,7 @@ class CellposeRecipe:
     crop_px: int = 112
     crops_per_epoch: int | None = 48
     scale_range: float = 0.5
+    most_weight: float = 4.0
     rule: Rule = "cellpose3"
     check_every: int = 10
     patience: int | None = 60
@@ -84,6 +88,7 @@ class CellposeRecipe:
             ("the weight decay lies in 0 to 1", 0 <= self.weight_decay <= 1),
             ("crop_px is a multiple of 8", self.crop_px >= 8 and self.crop_px % 8 == 0),
             ("scale_range lies in 0 to 1.9", 0 <= self.scale_range <= 1.9),
+            ("most_weight lies in 1 to 100", 1 <= self.most_weight <= 100),
             ("the seed is at least 0", self.seed >= 0),
         )
         broken = [text for text, kept in rules if not kept]
@@ -101,7 +106,8 @@ def recipe_like(name: RecipeName = "fast", **changes: object) -> CellposeRecipe:
     Parameters
     ----------
     name
-        ``"fast"``: a narrow network, AdamW, a few minutes.  ``"original"``: SGD with rate 0.1 and
+        ``"fast"``: a narrow network, AdamW, small sections count as much as large ones, a few
+        minutes.  ``"original"``: SGD with rate 0.1 and
         weight decay 1e-4 for 500 passes, as the published fish was done with Cellpose 2.
         ``"cellpose3"``: what Cellpose 3 does if asked for nothing else.
     changes
@@ -113,7 +119,12 @@ def recipe_like(name: RecipeName = "fast", **changes: object) -> CellposeRecipe:
         If there is no such recipe, or a value is outside of its range.
     """
     wide = CellposeRecipe(
-        widths=FULL, diam_mean_px=30.0, crop_px=224, crops_per_epoch=None, patience=None
+        widths=FULL,
+        diam_mean_px=30.0,
+        crop_px=224,
+        crops_per_epoch=None,
+        most_weight=1.0,
+        patience=None,
     )
     sgd = replace(
         wide, n_epochs=500, optimizer="sgd", learning_rate=0.1, weight_decay=1e-4, rule="cellpose2"

@@ -25,6 +25,7 @@ __all__ = [
     "draw",
     "draw_crop",
     "mean_diameter_px",
+    "pixel_weights",
 ]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
@@ -144,6 +145,34 @@ def mean_diameter_px(slices: Sequence[AnnotatedSlice], *, rule: Rule = "cellpose
     if rule == "cellpose3":
         return float(np.mean([max(d, LEAST_DIAMETER_PX) for d in found]))
     return float(np.mean([d for d in found if d > 0]))
+
+
+def pixel_weights(part: AnnotatedSlice, *, most: float) -> Float32:
+    """Return how often a pixel of each label counts, so that small sections count as large ones do.
+
+    Parameters
+    ----------
+    part
+        From :func:`annotate_slice`.
+    most
+        Highest weight.
+
+    Returns
+    -------
+    (n + 1,) float32
+        Area of the typical section over that of the label, within 1 and `most`; 1 for background.
+        Index it with the first channel of the target.
+
+    Notes
+    -----
+    Cellpose weighs all pixels alike.  Where slices cut nuclei near their poles, sections of a few
+    pixels are then hardly learnt, though each is an object to whoever counts objects.
+    """
+    areas = np.bincount(part.target[0].astype(np.int64).ravel())
+    typical = math.pi / 4 * part.diameter_px**2
+    weights = np.clip(typical / np.maximum(areas, 1), 1, most).astype(np.float32)
+    weights[0] = 1
+    return weights
 
 
 def draw(rng: np.random.Generator) -> Draws:

@@ -35,6 +35,7 @@ from clgkit.segmentation.cellpose_samples import (
     draw,
     draw_crop,
     mean_diameter_px,
+    pixel_weights,
 )
 from clgkit.segmentation.cellpose_state import CellposeLayout
 from clgkit.segmentation.cellpose_tiles import resize_bilinear, run_tiled, scaled_shape
@@ -99,9 +100,10 @@ class CellposeTrainer:
     Notes
     -----
     The loss, the crops and the schedules are Cellpose's (see `cellpose_loss`, `draw_crop`,
-    `learning_rates`).  Epoch k draws from ``(seed, k)``: a continued training equals an
-    uninterrupted one, and one machine gives the same weights every time, for the same number of
-    threads.  The original draws from other generators, so its weights are not reproduced.
+    `learning_rates`), but for the weight of small sections if the recipe gives one.  Epoch k
+    draws from ``(seed, k)``: a continued training equals an uninterrupted one, and one machine
+    gives the same weights every time, for the same number of threads.  The original draws from
+    other generators, so its weights are not reproduced.
     """
 
     def __init__(
@@ -222,8 +224,8 @@ class CellposeTrainer:
         losses = []
         for start in range(0, n, self.recipe.batch_size):
             part = [self.slices[k] for k in order[start : start + self.recipe.batch_size]]
-            images, targets = self._crops(part, [draw(rng) for _ in part])
-            loss = cellpose_loss(self.net(images)[0], targets)
+            images, targets, weights = self._crops(part, [draw(rng) for _ in part])
+            loss = cellpose_loss(self.net(images)[0], targets, weights)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
@@ -238,7 +240,7 @@ class CellposeTrainer:
 
     def _crops(
         self, part: Sequence[AnnotatedSlice], draws: Sequence[Draws]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         mean = float(self.net.diam_mean[0])
         made = [
             draw_crop(
@@ -252,7 +254,15 @@ class CellposeTrainer:
         ]
         images, targets = (torch.from_numpy(np.stack(each)) for each in zip(*made, strict=True))
         shown = images.to(self.device).to(memory_format=torch.channels_last)
-        return shown, targets.to(self.device)
+        targets = targets.to(self.device)
+        most = self.recipe.most_weight
+        if most == 1:
+            return shown, targets, None
+        weights = [
+            pixel_weights(one, most=most)[target[0].astype(np.int64)]
+            for one, (_, target) in zip(part, made, strict=True)
+        ]
+        return shown, targets, torch.from_numpy(np.stack(weights)).to(self.device)
 
     def _look(self, seen: dict[str, float]) -> bool:
         """Judge the held-out slices, and keep the weights if they are the best."""
@@ -276,8 +286,8 @@ class CellposeTrainer:
         total = 0.0
         with torch.inference_mode():
             for one in self.held_out:
-                images, targets = self._crops([one], [MIDDLE])
-                total += float(cellpose_loss(self.net(images)[0], targets))
+                images, targets, weights = self._crops([one], [MIDDLE])
+                total += float(cellpose_loss(self.net(images)[0], targets, weights))
         return total / len(self.held_out)
 
     def _held_out_ap(self) -> float:
@@ -297,7 +307,9 @@ class CellposeTrainer:
         return hits / possible if possible else 1.0
 
 
-def cellpose_loss(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def cellpose_loss(
+    answer: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return half the squared error of five times the flow, plus the cross entropy of the cell.
 
     Parameters
@@ -306,12 +318,16 @@ def cellpose_loss(answer: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         Flow along y, flow along x, log-odds.
     target : (n, 3, H, W)
         Label, flow along y, flow along x.
+    weights : (n, H, W)
+        How often each pixel counts, over the number of pixels; None: once, as in Cellpose.
     """
-    flow = nn.functional.mse_loss(answer[:, :2], FLOW_SCALE * target[:, 1:])
+    wanted = FLOW_SCALE * target[:, 1:]
     cell = nn.functional.binary_cross_entropy_with_logits(
-        answer[:, 2], (target[:, 0] > 0.5).to(answer.dtype)
+        answer[:, 2], (target[:, 0] > 0.5).to(answer.dtype), weight=weights
     )
-    return flow / 2 + cell
+    if weights is None:
+        return nn.functional.mse_loss(answer[:, :2], wanted) / 2 + cell
+    return (weights[:, None] * (answer[:, :2] - wanted) ** 2).mean() / 2 + cell
 
 
 def split_held_out(n_slices: int, *, share: float = 0.15, seed: int = 0) -> list[int]:
