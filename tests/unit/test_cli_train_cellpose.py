@@ -59,6 +59,11 @@ def refused(kind: type[ClgError], folder: Path, *options: Any) -> str:
     return done.exception.message
 
 
+@pytest.mark.parametrize(("device", "words"), [("nonsense", "is not known"), ("cuda:9", "device")])
+def test_a_device_that_cannot_be_used_is_told(slices: Path, device: str, words: str) -> None:
+    assert words in refused(ClgError, slices, "--device", device)
+
+
 def test_weights_and_their_notes_are_written(slices: Path) -> None:
     said = succeeds(slices)
 

@@ -65,6 +65,27 @@ def test_a_style_that_was_off_is_told_from_the_name(tmp_path: Path) -> None:
     assert "style_off" in read_cellpose_weights(path).notes[0]
 
 
+@pytest.mark.parametrize(
+    ("notes", "told"),
+    [
+        ('{"channels": [2, 1]}', True),
+        ('{"channels": [0, 0]}', False),
+        ('{"channels": "?"}', False),
+        ("[]", False),
+        ("no json", False),
+    ],
+)
+def test_a_second_channel_that_was_learnt_from_is_told(
+    tmp_path: Path, notes: str, *, told: bool
+) -> None:
+    path = save(tmp_path / "two.pth", tensors())
+    (tmp_path / "two.pth.json").write_text(notes)
+
+    found = read_cellpose_weights(path).notes
+
+    assert any("trained with channel 1 beside the nuclei" in note for note in found) is told
+
+
 def test_there_is_no_such_file(tmp_path: Path) -> None:
     refusal(tmp_path / "absent", "E_PATH")
     refusal(tmp_path, "E_PATH")

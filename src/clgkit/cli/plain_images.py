@@ -10,11 +10,11 @@ import click
 import numpy as np
 
 from clgkit import fsio, io
-from clgkit.cli import beadfile, mapfile, shiftfile
+from clgkit.cli import mapfile, shiftfile
 from clgkit.cli.init import Spacing
 from clgkit.cli.plain import FILES, stage_command
 from clgkit.data import rate_hz, voxel_um
-from clgkit.errors import DataError, SettingsError
+from clgkit.errors import DataError
 from clgkit.workspace import failed_planes
 
 if TYPE_CHECKING:
@@ -159,30 +159,35 @@ def deconvolve(
     check_endings(output, denoised)
     # Only these take a size from the voxels, and then it must be known.
     needed = params.sharpens and params.psf != "measured"
-    stack = volume_of(structure, given, needed=needed)
-    if psf_file is not None:
-        params = _with_kernel(params, psf_file, structure, given)
-    made = stage(stack, params=params, workspace=workspace)
+    if psf_file is None:
+        stack, bead = volume_of(structure, given, needed=needed), None
+    else:
+        stack, bead = _with_bead(structure, psf_file, given)
+    made = stage(stack, bead, params=params, workspace=workspace)
     write_image(output, made.deconvolved)
     if denoised is not None:
         write_image(denoised, made.deconvolved if made.denoised is None else made.denoised)
     click.echo(f"Wrote {output}.")
 
 
-def _with_kernel(params: Any, path: Path, structure: Path, given: dict[str, Any]) -> Any:
-    """Return the settings with the point spread function of an image."""
-    if params.psf != "measured":
-        raise SettingsError(
-            f'--psf-file is used with --psf measured only, and psf is "{params.psf}" here.'
-        )
-    kernel = beadfile.read_kernel(
-        open_image(path, given, "psf_"),
-        open_image(structure, given),
-        given=given,
-        oversampled=params.oversampling != "none",
-        name=path.name,
+def _with_bead(path: Path, psf_file: Path, given: dict[str, Any]) -> tuple[Volume, Volume]:
+    """Open a stack and the image of a bead; equal pixels unless both are of known size."""
+    from clgkit.pipeline.models import read_bead
+
+    image = open_image(path, given)
+    z, y, x = given["voxel"] or image.voxel_um or (None, None, None)
+    is_known = y is not None and x is not None
+    stack: Volume = io.as_volume(image, voxel_um=(z or 1.0, y, x) if is_known else UNIT)
+    channel = given["psf_channel"]
+    bead = read_bead(
+        psf_file,
+        like=stack,
+        axes=given["psf_axes"],
+        voxel_um=given["psf_voxel"] if is_known else UNIT,
+        dataset=given["psf_dataset"],
+        channel=int(channel) if channel is not None and channel.isdigit() else channel,
     )
-    return params.model_copy(update={"kernel": kernel})
+    return stack, bead
 
 
 @stage_command(
@@ -237,6 +242,7 @@ clg correct-motion second_session.tif out.tif --reference template_of_the_first.
 @click.option("--reference", type=FILES, help="Lay the frames on these images, one per plane.")
 @click.option("--shifts", type=FILES, help="Write the shifts to this CSV file.")
 @click.option("--template-file", type=FILES, help="Write the template to this image file.")
+@click.option("--ignore-noise", is_flag=True, help="Go on even if the movie looks like noise.")
 @click.option("--rate-hz", type=float, help="Volumes per second.")
 @image_options()
 def correct_motion(
@@ -246,6 +252,7 @@ def correct_motion(
     reference: Path | None,
     shifts: Path | None,
     template_file: Path | None,
+    ignore_noise: bool,
     params: Any,
     workspace: Workspace,
     **given: Any,
@@ -254,6 +261,7 @@ def correct_motion(
 
     The shifts are written beside it, to OUTPUT_shifts.npz, for clg apply-motion.
     """
+    from clgkit.pipeline.inputs import mean_plane, refuse_noise
     from clgkit.stages.correct_motion import correct_motion as stage
 
     check_endings(output, template_file)
@@ -261,7 +269,10 @@ def correct_motion(
     if reference is not None:
         axes = given["axes"] and given["axes"].replace("t", "")
         fixed = volume_of(reference, given | {"axes": axes})
-    made = stage(movie_of(movie, given, needed=False), fixed, params=params, workspace=workspace)
+    frames = movie_of(movie, given, needed=False)
+    if not ignore_noise:
+        refuse_noise(mean_plane(frames), "movie", remedy="add --ignore-noise")
+    made = stage(frames, fixed, params=params, workspace=workspace)
     report_lost(made.corrected)
     write_image(output, made.corrected)
     shiftfile.write_shifts(shiftfile.beside(output), made)

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from clgkit import io
 from clgkit.cli.plain import FILES, stage_command
 from clgkit.cli.plain_images import check_endings, image_options, volume_of, write_image
-from clgkit.errors import DataError
 
 if TYPE_CHECKING:
-    from clgkit.data import Volume
     from clgkit.workspace import Workspace
 
 
@@ -46,13 +43,14 @@ def segment_nuclei(
     **given: Any,
 ) -> None:
     """Give every nucleus of the stack STRUCTURE a number and write the labels to OUTPUT."""
+    from clgkit.pipeline.inputs import refuse_noise, some_slices
     from clgkit.pipeline.models import open_model, read_nuclei
     from clgkit.stages.segment_nuclei import segment_nuclei as stage
 
     check_endings(output)
     volume = volume_of(structure, given, needed=True)
     if not ignore_noise:
-        _refuse_noise(volume)
+        refuse_noise(some_slices(volume), "stack", remedy="add --ignore-noise")
     model = None if given["model"] is None else open_model(given["model"])
     known = None if given["labels"] is None else read_nuclei(given["labels"], like=volume)
     for note in () if known is None else known.attrs["notes"]:
@@ -65,21 +63,3 @@ def segment_nuclei(
         io.write_csv(nuclei, columns | dict(measured))
     n, suspect = made.summary["n_nuclei"], made.summary["n_suspect"]
     click.echo(f"Wrote {output}: {n} nuclei, {suspect} of them suspect.")
-
-
-def _refuse_noise(volume: Volume) -> None:
-    """Raise `DataError` if neighbouring pixels of a stack do not agree."""
-    from clgkit.pipeline.inputs import some_slices
-    from clgkit.registration import NOISE_LEVEL, neighbour_correlation
-
-    image = some_slices(volume)
-    if not np.isfinite(image).all() or np.ptp(image) == 0:
-        return  # the stage has sentences for these
-    agreement = neighbour_correlation(image)
-    if agreement < NOISE_LEVEL:
-        raise DataError(
-            f"The stack looks like noise: neighbouring pixels correlate by {agreement:.3f}, and "
-            f"real images reach more than {NOISE_LEVEL}. Values that were wrapped round or cast to "
-            "another type look like this. If the data are right, add --ignore-noise.",
-            code="E_NOISE",
-        )

@@ -58,6 +58,7 @@ def write_shifts(path: Path, made: MotionCorrected) -> None:
         patch_x_px=made.patch_shifts.coords["patch_x"].values,
         line_offset_px=np.array(made.summary["line_offset_px"], np.float64),
         bad_frames=made.bad_frames.values,
+        n_valid=made.n_valid.values,
         frame_shape_px=np.array([made.corrected.sizes["y"], made.corrected.sizes["x"]]),
         lost_planes=np.array(list(lost), np.int64),
         why_lost=np.array(list(lost.values()), np.str_),

@@ -111,8 +111,10 @@ def command(folder: Path, output: Path | None, *, overwrite: bool, **given: Any)
     from clgkit.errors import SettingsError
     from clgkit.io.cellpose import read_training_folder, write_cellpose_weights
     from clgkit.io.pixels import existing, writable
+    from clgkit.workspace import Workspace
 
     existing(folder)
+    Workspace(device=given["device"])  # says why a device cannot be used
     output = writable(output if output is not None else folder / "cellpose.pth")
     if output.exists() and not overwrite:
         raise SettingsError(f"{output} is there already. Replace it with --overwrite.")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -92,12 +93,23 @@ def read_cellpose_weights(path: Path | str) -> CellposeWeights:
             f"{path} holds NaN or infinity, first in {sick[0]}: the training that made it failed. "
             "Use an earlier file."
         )
-    notes: tuple[str, ...] = ()
+    return CellposeWeights(state, tuple(_doubts(path)))
+
+
+def _doubts(path: Path) -> Iterator[str]:
+    """Yield what weights cannot tell and their name, or the notes beside them, do."""
     if "style_off" in path.name:
-        notes = (
-            f'{path.name} says "style_off"; weights do not tell, so the style is used all the same',
+        yield f'{path.name} says "style_off"; weights do not tell, so the style is used'
+    try:
+        notes = json.loads(path.with_name(f"{path.name}.json").read_text(encoding="utf-8"))
+        second = int(notes["channels"][1])
+    except (OSError, ValueError, LookupError, TypeError):
+        return
+    if second:
+        yield (
+            f"{path.name}.json says that {path.name} was trained with channel {second} beside the "
+            "nuclei; a stack has one channel, so the other one is taken to be dark"
         )
-    return CellposeWeights(state, notes)
 
 
 def _load(path: Path) -> dict[str, Any]:
