@@ -74,4 +74,6 @@ def run_stage(stack: data.Volume, folder: Path, *, memory_mb: float | None = Non
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about spots made of noise
         shelf = Partial(folder, "deconvolve", "key")
-        deconvolve(stack, params, workspace=Workspace(workers=2, memory_mb=memory_mb, shelf=shelf))
+        deconvolve(
+            stack, params=params, workspace=Workspace(workers=2, memory_mb=memory_mb, shelf=shelf)
+        )

@@ -1,14 +1,19 @@
 """Planes of a simulated fish, in motion or still, level or tilted, with the truth about them."""
 
+import warnings
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from benchmarks.harness import Size
+from clgkit import data
 from clgkit.registration import choose_frames, make_template, sample_oblique
 from clgkit.simulate import Fish, FishSettings, preset
+from clgkit.stages.align_planes import AlignPlanes, align_planes
+from clgkit.workspace import Workspace
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -19,6 +24,9 @@ RATIO = (2.0, 2.0)
 BIN = 40
 TILTED_FRAMES = 10
 """Frames of activity in the mean of a tilted plane; its noise is that of `BIN` frames."""
+HARD = ((1.0, 0.0), (0.1, 0.0), (0.02, 0.0), (0.005, 0.0), (1.0, 1.5), (1.0, 2.5))
+"""Share of the light, and blur (sigma, functional pixels), of planes that are hard to place."""
+HARD_SEEDS = (3, 4, 5)
 REACH = 5
 """Slices on either side of its own that are searched for a tilted plane."""
 EDGE_PX = 12
@@ -39,6 +47,14 @@ class Still(NamedTuple):
     seen: Recording
     offset_px: Floats
     """(P, 2) shift that lays a plane on the structure, functional pixels."""
+
+
+class Doubted(NamedTuple):
+    """Planes of all `HARD` kinds, and what is said of each, (H, P)."""
+
+    off: npt.NDArray[np.int64]
+    """Slices between the slice found and the true one."""
+    doubtful: npt.NDArray[np.bool_]
 
 
 class Tilted(NamedTuple):
@@ -87,6 +103,42 @@ def still(size: Size, seed: int, channel: Channel, n_frames: int) -> Still:
         block(p, 0, n_frames).mean(axis=0, dtype=np.float32) for p in range(fish.settings.n_planes)
     ]
     return Still(_recording(fish, planes), fish.plane_offset_px)
+
+
+@lru_cache(maxsize=8)
+def doubted(size: Size, seed: int) -> Doubted:
+    """Look for planes of a fish, dim or blurred, in any order, and keep what is doubted."""
+    fish = Fish(fish_settings(size, seed=seed))
+    s, step = fish.settings, fish.settings.voxel_um
+    n_frames = min(TILTED_FRAMES, s.n_frames)
+    mean = np.array([fish.clean_block(p, 0, n_frames).mean(axis=0) for p in range(s.n_planes)])
+    stack = data.volume(fish.structure_block(0, s.shape_px[0]), voxel_um=step)
+    rng = np.random.default_rng(seed)
+    params = AlignPlanes(
+        order="free", in_plane="offset", tilt="none", not_found="keep",
+        nucleus_um=s.nucleus_diameter_um,
+    )  # fmt: skip
+    off, doubtful = [], []
+    for light, blur_px in HARD:
+        seen = ndimage.gaussian_filter(mean, (0, blur_px, blur_px)) - s.offset
+        dimmed = np.asarray(light * seen + s.offset, np.float32)
+        planes = with_noise(dimmed, s, n_frames=BIN, rng=rng)
+        pixels = (step[0], RATIO[0] * step[1], RATIO[1] * step[2])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # they are counted instead
+            found = align_planes(
+                data.volume(planes, voxel_um=pixels), stack, params=params,
+                workspace=Workspace(executor="serial"),
+            ).planes  # fmt: skip
+        off.append(np.abs(found.values - fish.slice_of_plane))
+        doubtful.append(found.coords["doubtful"].values > 0)
+    return Doubted(np.array(off), np.array(doubtful))
+
+
+def all_doubted(size: Size) -> Doubted:
+    """Return the hard planes of all fish, side by side."""
+    found = [doubted(size, seed) for seed in (HARD_SEEDS if size == "full" else HARD_SEEDS[:1])]
+    return Doubted(*(np.concatenate(parts, axis=1) for parts in zip(*found, strict=True)))
 
 
 def _recording(fish: Fish, planes: list[Float32]) -> Recording:

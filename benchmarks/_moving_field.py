@@ -31,7 +31,13 @@ class MovingField(NamedTuple):
 
 
 def make_movie(
-    *, side: int = 512, n_frames: int = 200, photons: float = 20, rigid: bool = False, seed: int = 0
+    *,
+    side: int = 512,
+    n_frames: int = 200,
+    photons: float = 20,
+    rigid: bool = False,
+    seed: int = 0,
+    displacement_px: Floats | None = None,
 ) -> MovingField:
     """Simulate nuclei, activity, motion, blur and noise.
 
@@ -47,11 +53,16 @@ def make_movie(
         Whether all pixels of a frame move alike.
     seed
         Of everything random.
+    displacement_px : (T, 2)
+        Where the whole field goes, at most 24 px from its place, in the stead of walk, jitter
+        and bursts.
     """
     rng = np.random.default_rng(seed)
     canvas = side + 2 * MARGIN_PX
     background, patches, places, spiking = _nuclei(canvas, rng)
     whole, modes = _rigid_motion(rng), _smooth_motion(rng)
+    if displacement_px is not None:
+        whole = displacement_px
     if rigid:
         modes = np.zeros_like(modes)
     points = np.arange(STEP_PX / 2, side, STEP_PX)

@@ -25,9 +25,11 @@ from scipy import ndimage
 from benchmarks._disks_and_rings import Pair, make_pair, target_errors_px
 from benchmarks._fish_planes import (
     BIN,
+    HARD,
     RATIO,
     Channel,
     Recording,
+    all_doubted,
     depth_errors,
     field_errors_px,
     recording,
@@ -55,6 +57,8 @@ FOLDER = Path(__file__).parent
 SEEDS = (0, 1, 2)
 FULL_PHOTONS, DIM_PHOTONS = 14.0, 2.0
 STILL_FRAMES, FEW_FRAMES = 60, 5
+LEAST_LIGHT = 0.02
+"""Planes in focus with so much of the light can be placed."""
 LEVEL = (0.0, 0.0)
 TILTS = ((2.0, 0.0), (0.0, -2.0))
 """Slices across the field, along y and x; each with a fish of its own."""
@@ -144,6 +148,24 @@ def figure_mirrored_margin(size: Size) -> Figure:
         above.append(found.score / found.chance)
     most = float(np.max(above))
     return Figure("score of mirrored planes over chance, most", "times", most, target=1.5)
+
+
+def figure_doubted_wrong(size: Size) -> Figure:
+    """Doubt the planes, dim or blurred, that are put more than one slice aside."""
+    made = all_doubted(size)
+    wrong = made.off > 1
+    share = float(made.doubtful[wrong].mean()) if wrong.any() else float("nan")
+    name = "dim or blurred planes, wrong ones doubted"
+    return Figure(name, "share", share, target=0.95, better="higher")
+
+
+def figure_doubted_right(size: Size) -> Figure:
+    """Do not doubt the planes in their slice or beside it, where there is light and focus."""
+    made = all_doubted(size)
+    clear = np.array([light >= LEAST_LIGHT and not blur_px for light, blur_px in HARD])
+    right = (made.off <= 1) & clear[:, np.newaxis]
+    share = float(made.doubtful[right].mean()) if right.any() else float("nan")
+    return Figure("planes in focus, right ones doubted", "share", share, target=0.05)
 
 
 def figure_slice_time(size: Size) -> Figure:

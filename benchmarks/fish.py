@@ -138,7 +138,7 @@ def light_of(size: Size, seed: int, photons: float, brightness_log_sd: float) ->
     params = Deconvolve(offset=settings.offset, iterations=120 if size == "full" else 5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what the denoising thinks of dim stacks
-        denoised = deconvolve(raw, params, workspace=SERIAL).deconvolved
+        denoised = deconvolve(raw, params=params, workspace=SERIAL).deconvolved
     return Pair(*(segmented(stack, fish, "network").score for stack in (raw, denoised)))
 
 

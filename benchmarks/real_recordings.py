@@ -42,6 +42,7 @@ class Recording(NamedTuple):
     file: str
     axes: str = "tyx"
     dataset: str | None = None
+    channel: int | None = None
     reference: str | None = None
     """Whose template its frames are laid on; its own if None."""
 
@@ -54,6 +55,11 @@ RECORDINGS = {
     "sima example": Recording("sima_example_20x128x256.tif"),
     "allen movie": Recording("allen_movie_100x100x100.h5", dataset="data"),
     "allen 792757260": Recording("allen_792757260_100x100x100.h5", dataset="input_frames"),
+    "allen dewarp, input": Recording("allen_sine_dewarp_input.h5", dataset="data"),
+    "allen dewarp, output": Recording("allen_sine_dewarp_output.h5", dataset="data"),
+    "sima volume": Recording(
+        "sima_volume_10x3x64x64x2.h5", axes="tzyxc", dataset="imaging", channel=0
+    ),
     "thunder mouse": Recording("thunder_mouse2p_500x64x64.tif"),
     "thunder fish": Recording("thunder_fish_lightsheet_240x2x76x87.tif", axes="tzyx"),
 }
@@ -106,7 +112,9 @@ def read(recording: Recording) -> npt.NDArray[np.generic]:
     else:
         with h5py.File(path) as file:
             frames = np.asarray(file[recording.dataset])
-    return frames if recording.axes == "tzyx" else frames[:, np.newaxis]
+    if recording.channel is not None:
+        frames = frames[..., recording.channel]
+    return frames if "z" in recording.axes else frames[:, np.newaxis]
 
 
 @lru_cache(maxsize=1)
@@ -130,6 +138,7 @@ def _correct(
     words = [folder() / "movies" / recording.file, output, "--axes", recording.axes]
     words += ["--shifts", table, "--template-file", template]
     words += [] if recording.dataset is None else ["--dataset", recording.dataset]
+    words += [] if recording.channel is None else ["--channel", str(recording.channel)]
     words += [] if reference is None else ["--reference", reference]
     command = [sys.executable, "-m", "clgkit", "correct-motion", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -261,6 +270,21 @@ def figure_allen_movie(size: Size) -> Figure:
 def figure_allen_792757260(size: Size) -> Figure:
     """Noisier ones."""
     return steadier(size, "allen 792757260")
+
+
+def figure_allen_dewarp_input(size: Size) -> Figure:
+    """Five frames as a resonant scanner wrote them."""
+    return steadier(size, "allen dewarp, input")
+
+
+def figure_allen_dewarp_output(size: Size) -> Figure:
+    """Measure the same with the distortion of the sine taken out."""
+    return steadier(size, "allen dewarp, output")
+
+
+def figure_sima_volume(size: Size) -> Figure:
+    """Ten volumes of three small planes, the first of two channels."""
+    return steadier(size, "sima volume")
 
 
 def figure_thunder_mouse(size: Size) -> Figure:

@@ -231,9 +231,9 @@ def draw_deconvolution(folder: Path) -> Numbers:
     for row, (name, (stack, voxel)) in zip(axes, read_volumes(folder).items(), strict=True):
         volume = data.volume(stack, voxel_um=voxel)
         lowest = float(min(stack.min(), 0))
-        smooth = deconvolve(volume, Deconvolve(offset=lowest)).deconvolved.values
+        smooth = deconvolve(volume, params=Deconvolve(offset=lowest)).deconvolved.values
         published = Deconvolve(offset=lowest, compat="published", fwhm_um=3 * voxel[2])
-        sharp = deconvolve(volume, published).deconvolved.values
+        sharp = deconvolve(volume, params=published).deconvolved.values
         z = stack.shape[0] // 2
         titles = (f"{name}, raw", "denoised (default)", "published: sparse, RL 8")
         images = (stack.astype(np.float32) - lowest, smooth, sharp)

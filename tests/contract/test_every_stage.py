@@ -284,7 +284,7 @@ OUT_OF_RANGE: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "diameter_um": (0, -6, "nonsense"), "elongation": (0, -1), "noise_factor": (0, -1),
         "peak_share": (-0.1, 1), "height_share": (0, 1), "min_volume_share": (-0.1, 1),
         "min_probability": (0, 1), "min_peak": (-0.1, 1), "section_diameter_um": (0, -1),
-        "cellprob_threshold": (-21, 21), "flow_threshold": (-0.1, 11),
+        "cellprob_threshold": (-21, 21), "flow_threshold": (-0.1, 11), "n_steps": (0, 1.5),
         "min_section_px": (-1, 1.5), "stitch_iou": (-0.1, 1), "bridge_iou": (0, -1),
         "bridge_area_share": (-0.1, 1), "waist": (-0.1, 1), "waist_of_long": (-0.1, 1),
         "long_chain": (0, -1), "too_long_chain": (0, -1), "min_chain_share": (-0.1, 1),

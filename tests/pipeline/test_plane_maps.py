@@ -53,6 +53,40 @@ def test_the_next_command_lays_labels_as_the_run_did(
     assert "give --maps" not in with_maps[2] + meant[2]
 
 
+def test_labels_of_one_slice_may_serve_two_planes_and_it_is_told(
+    clg: Clg, finished: Path, tmp_path: Path
+) -> None:
+    labels = finished / "segment_nuclei" / "labels.zarr"
+    middle = Store(finished).result("segment_nuclei").array("labels").sizes["z"] // 2
+    (tmp_path / "planes.txt").write_text(f"1-{middle}\n2-{middle}\n")
+
+    code, _, err = clg(
+        "extract-traces", finished / "correct_motion" / "corrected.zarr", labels,
+        tmp_path / "planes.txt", tmp_path / "a.npz", "--no-use-offset",
+    )  # fmt: skip
+
+    assert code == 0
+    assert f"planes 1, 2 are one slice, {middle}" in err
+    assert set(io.read_traces(tmp_path / "a.npz").position[:, 0]) == {middle - 1}
+
+
+def test_a_run_refuses_a_shared_slice_unless_planes_may_lie_in_any_order(
+    clg: Clg, finished: Path
+) -> None:
+    (finished / "planes.txt").write_text("1-5\n2-5\n")
+    words = ("run", finished, "--until", "align_planes", "--no-report",
+             "--set", 'plane_map.path="planes.txt"')  # fmt: skip
+
+    code, _, err = clg(*words)
+    assert code != 0
+    assert 'say order = "free" in [align_planes]' in err
+
+    code, _, err = clg(*words, "--set", 'align_planes.order="free"')
+    assert code == 0, err
+    planes = Store(finished).result("align_planes").array("planes").values
+    assert planes[:2].tolist() == [4, 4]
+
+
 def test_a_file_of_other_planes_is_refused(finished: Path, tmp_path: Path) -> None:
     result = Store(finished).result("align_planes")
     planes, maps, residual = (result.array(name) for name in ("planes", "maps", "residual"))

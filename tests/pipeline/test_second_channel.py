@@ -28,7 +28,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "plane_map": {"path": "p.txt"},
     "model": {"path": "my network.onnx"},
     "labels": {"path": 'a "folder"\\of masks', "axes": "zyx"},
-    "deconvolve": {"iterations": 7},
+    "psf": {"path": "bead.tif", "voxel_um": (0.5, 0.1, 0.1), "channel": 1},
+    "deconvolve": {"iterations": 7, "psf": "measured"},
     "denoise": {"store": "factors"},
     "apply_motion": {"line_offset": "none"},
 }
@@ -239,7 +240,7 @@ def test_a_reference_that_is_copied_elsewhere_is_the_same_reference(finished: Pa
     assert keys[0] == keys[1]
 
 
-@pytest.mark.parametrize("name", ["nuclear", "reference", "plane_map", "model", "labels"])
+@pytest.mark.parametrize("name", ["nuclear", "reference", "plane_map", "model", "labels", "psf"])
 def test_a_raw_input_that_is_not_there_is_named(clg: Clg, finished: Path, name: str) -> None:
     for command in ("status", "run"):
         code, _, err = clg(command, finished, "--set", f"{name}.path=raw/missing.tif")

@@ -17,7 +17,10 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def any_maps(seed: int, roughness: float) -> tuple[np.ndarray, np.ndarray]:
-    """Two maps with structure of the size of nuclei, flat pieces and noise."""
+    """Two maps with structure of the size of nuclei, flat pieces and noise.
+
+    Many of their nuclei lie on a face, some of them small, shallow or doubtful.
+    """
     rng = np.random.default_rng(seed)
     field = ndimage.gaussian_filter(rng.normal(size=SHAPE), (1.2, 2, 2))
     field = field / field.std() + roughness * rng.normal(size=SHAPE)

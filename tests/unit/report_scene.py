@@ -178,6 +178,10 @@ def _motion(scene: Scene, rng: np.random.Generator) -> MotionCorrected:
             rng.uniform(0, 0.3, (scene.n_planes, 2, 2)).astype(np.float32),
             dims=("z", "flow_y", "flow_x"),
         ),
+        xr.DataArray(
+            np.full((scene.n_planes, *PLANE), n[0], np.uint32), dims=("z", "y", "x"), coords=where
+        ),
+        xr.DataArray(np.zeros((*n, 3)), dims=("time", "z", "measure"), coords=per_frame),
         _motion_summary(scene),
     )
 
@@ -201,7 +205,9 @@ def _motion_summary(scene: Scene) -> dict[str, Any]:
 
 def _second_channel(scene: Scene) -> MotionApplied:
     made = _motion(scene, np.random.default_rng(9))
-    return MotionApplied(made.corrected, made.template, made.agreement)
+    scores = np.tile([0.5, 0.62], (scene.n_planes, 1))
+    quality = xr.DataArray(scores, dims=("z", "measure"))
+    return MotionApplied(made.corrected, made.template, made.agreement, quality)
 
 
 def _aligned(scene: Scene, rng: np.random.Generator) -> PlanesAligned:

@@ -39,7 +39,19 @@ def test_the_pages_of_preprocessing_name_their_figures() -> None:
 
     assert pages >= measured | {"merge_planes", "compute_dff", "denoise_traces"}
     align = dict.fromkeys(name for _, name in named(PAGES[0].with_name("align_planes.md")))
-    assert list(align)[::7] == ["own_margin", "nuclear_few"]  # both lines are read
+    assert list(align)[::9] == ["own_margin", "nuclear_few"]  # both lines are read
+
+
+def test_the_planes_that_are_hard_to_place_are_counted_kind_by_kind() -> None:
+    made = scene.all_doubted("toy")
+
+    assert made.off.shape == made.doubtful.shape
+    assert len(made.off) == len(scene.HARD)
+    # In full light and in focus they lie right, and nothing speaks against them.
+    assert (made.off[0] <= 1).all()
+    assert not made.doubtful[0].any()
+    # Where there is hardly any light, their scores do.
+    assert made.doubtful[[light < 0.01 for light, _ in scene.HARD]].any()
 
 
 def exact_field(side: int) -> np.ndarray:

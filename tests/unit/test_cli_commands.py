@@ -274,15 +274,3 @@ def test_settings_of_a_stage_are_options_of_its_command(clg: Clg, tmp_path: Path
     assert [made[0] for made in (first, wrong, nowhere, ending)] == [0, 2, 3, 3]
     assert "radius_px = 0" in wrong[2]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "v.tif"]
-
-
-def test_a_movie_of_noise_is_refused_unless_it_is_meant(clg: Clg, tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (12, 48, 48)).astype(np.uint8)
-    io.write_tiff(tmp_path / "m.tif", noise, axes="tyx", voxel_um=(1.0, 1.0, 1.0), rate_hz=1.0)
-
-    code, _, err = clg("correct-motion", tmp_path / "m.tif", tmp_path / "o.tif")
-    meant = clg("correct-motion", tmp_path / "m.tif", tmp_path / "o.tif", "--ignore-noise")
-
-    assert (code, meant[0]) == (3, 0)
-    assert "The movie looks like noise" in err
-    assert "add --ignore-noise" in err

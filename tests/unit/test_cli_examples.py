@@ -107,6 +107,11 @@ def prepared(desk: Path, folder: Path, line: str, clg: Clg) -> None:
     if "labels.zarr" in words:
         values = io.open_image(folder / "labels.tif").read()
         zarr.create_array(folder / "labels.zarr", data=values)
+    if any(word.endswith("_maps.npz") for word in words):
+        given = ["template.tif", "stack.tif", "again.txt", "--plane-map", "planes.txt"]
+        assert clg("align-planes", *given)[0] == 0
+        Path("again_maps.npz").rename("planes_maps.npz")
+        Path("again.txt").unlink()
     if any(word.endswith("_shifts.npz") for word in words):
         movie = "corrected.tif" if words[1] == "denoise" else "movie.tif"
         assert clg("correct-motion", movie, "out.tif", "--method", "rigid")[0] == 0

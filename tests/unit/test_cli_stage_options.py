@@ -16,7 +16,12 @@ from clgkit.errors import DataError, SettingsError
 from clgkit.stages import STAGES, params_of
 
 Clg = Callable[..., tuple[int, str, str]]
-FIELDS = [(stage, name) for stage in STAGES for name in params_of(stage).model_fields]
+FIELDS = [
+    (stage, name)
+    for stage in STAGES
+    for name in params_of(stage).model_fields
+    if name not in STAGES[stage].chosen_by.values()
+]
 WITH_NUMBERS = [
     (stage, name) for stage, name in FIELDS
     if params_of(stage).model_fields[name].annotation in {int, float}

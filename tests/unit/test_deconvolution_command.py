@@ -102,7 +102,7 @@ def test_a_kernel_without_its_method_is_refused(clg: Clg, stack: Path, bead: Pat
     code, _, err = clg("deconvolve", stack, out, *QUICK, "--psf-file", bead, "--psf-axes", "zyx")
 
     assert code == 2
-    assert "used with --psf measured only" in err
+    assert 'used with psf = "measured" only, and psf is "gaussian" here' in err
 
 
 def test_voxels_must_be_known_where_the_kernel_needs_them(clg: Clg, stack: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_stack_comes_back_from_its_small_pixels() -> None:
 
 
 def test_the_result_has_twice_the_rows_and_columns(stack: xr.DataArray) -> None:
-    made = deconvolve(stack, Deconvolve(**FINE, offset=200))
+    made = deconvolve(stack, params=Deconvolve(**FINE, offset=200))
 
     fine = made.deconvolved
     assert fine.shape == (5, 80, 64)
@@ -176,7 +176,7 @@ def test_the_result_has_twice_the_rows_and_columns(stack: xr.DataArray) -> None:
 
 @pytest.mark.usefixtures("plain")
 def test_it_does_what_the_functions_do_on_small_pixels(stack: xr.DataArray) -> None:
-    made = deconvolve(stack, SHARP)
+    made = deconvolve(stack, params=SHARP)
 
     fine = np.stack([oversample(plane, "fourier") for plane in stack.values])
     denoised = denoise_sparse(fine, SHARP.sparse, headroom=4.0)
@@ -211,7 +211,7 @@ def test_the_original_procedure_oversamples_too(
 ) -> None:
     params = original(kind)
 
-    made = deconvolve(stack, params).deconvolved
+    made = deconvolve(stack, params=params).deconvolved
 
     light = np.maximum(stack.values.astype(np.float32) - 190, 0)
     deblur = Deblur(gaussian_psf(1.0, pixel_um=0.25, half_width_px=8), iterations=2)
@@ -230,7 +230,7 @@ def test_a_spot_of_the_original_procedure_stays_where_it_was(kind: Oversampling)
     spot = volume(light.astype(np.float32), voxel_um=VOXEL_UM)
     params = original(kind).model_copy(update={"offset": 0.0, "sparsity": 0.0})
 
-    made = deconvolve(spot, params).deconvolved
+    made = deconvolve(spot, params=params).deconvolved
 
     assert middle(made.values, made.x.values) == pytest.approx(6.0, abs=0.02)  # micrometres
 
@@ -241,7 +241,7 @@ def test_the_background_goes_before_the_small_pixels(stack: xr.DataArray) -> Non
     params = Deconvolve(**FINE, offset=200, background="weak-low")
 
     kept, removed = (
-        deconvolve(haze, params.model_copy(update={"background": b})).deconvolved
+        deconvolve(haze, params=params.model_copy(update={"background": b})).deconvolved
         for b in ("none", "weak-low")
     )
 
@@ -253,10 +253,10 @@ def test_the_background_goes_before_the_small_pixels(stack: xr.DataArray) -> Non
 def test_blocks_and_workers_change_nothing(
     stack: xr.DataArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = deconvolve(stack, SHARP, workspace=Workspace(executor="serial"))
+    one = deconvolve(stack, params=SHARP, workspace=Workspace(executor="serial"))
     monkeypatch.setattr("clgkit.deconvolution.choose_core", lambda *_, **__: (3, 20, 33))
     monkeypatch.setattr("clgkit.workspace.BLOCK_MB", 0.01)
-    other = deconvolve(stack, SHARP, workspace=Workspace(workers=2))
+    other = deconvolve(stack, params=SHARP, workspace=Workspace(workers=2))
 
     difference = np.abs(one.deconvolved.values - other.deconvolved.values).max()
     # Ten rounds reach beyond no halo; sharpening magnifies rounding.
@@ -276,7 +276,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(
 
     monkeypatch.setattr("clgkit.deconvolution.choose_core", lambda *_, **__: (5, 40, 40))
     monkeypatch.setattr("clgkit.workspace.BLOCK_MB", 0.01)
-    whole = deconvolve(stack, SHARP)
+    whole = deconvolve(stack, params=SHARP)
     done: list[str] = []
 
     def watch(label: str, count: int, total: int) -> None:
@@ -287,7 +287,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(
     def run(progress: Any) -> Deconvolved:
         partial = Store(tmp_path).partial("deconvolve", "key")
         workspace = Workspace(executor="serial", progress=progress, shelf=partial)
-        return deconvolve(stack, SHARP, workspace=workspace)
+        return deconvolve(stack, params=SHARP, workspace=workspace)
 
     with pytest.raises(KilledError):
         run(watch)
@@ -300,7 +300,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(
 
 def test_the_original_procedure_asks_for_four_times_the_memory(stack: xr.DataArray) -> None:
     with pytest.raises(ResourceError, match="holds the whole stack in memory: about 3 MB"):
-        deconvolve(stack, original("fourier"), workspace=Workspace(memory_mb=1))
+        deconvolve(stack, params=original("fourier"), workspace=Workspace(memory_mb=1))
 
 
 def test_tiles_are_chosen_for_the_larger_stack(
@@ -313,7 +313,7 @@ def test_tiles_are_chosen_for_the_larger_stack(
         return shape
 
     monkeypatch.setattr("clgkit.deconvolution.choose_core", choose)
-    deconvolve(stack, Deconvolve(**FINE))
+    deconvolve(stack, params=Deconvolve(**FINE))
 
     assert seen == [(5, 80, 64)]
 
@@ -323,7 +323,7 @@ def test_a_constant_stack_keeps_its_value_on_small_pixels(params: Deconvolve) ->
     flat = volume(np.full((3, 8, 9), 197, np.uint16), voxel_um=VOXEL_UM)
 
     with pytest.warns(UserWarning, match="every voxel of the stack is 7 above the offset"):
-        made = deconvolve(flat, params.model_copy(update={"offset": 190.0}))
+        made = deconvolve(flat, params=params.model_copy(update={"offset": 190.0}))
 
     np.testing.assert_array_equal(made.deconvolved.values, np.full((3, 16, 18), 7, np.float32))
     assert voxel_um(made.deconvolved) == (1.0, 0.25, 0.25)
@@ -333,7 +333,7 @@ def test_the_summary_compares_on_the_pixels_of_the_stack() -> None:
     stack = volume(nuclei((12, 64, 64), photons=300), voxel_um=VOXEL_UM)
 
     plain, fine = (
-        deconvolve(stack, Deconvolve(iterations=2, oversampling=kind)).summary
+        deconvolve(stack, params=Deconvolve(iterations=2, oversampling=kind)).summary
         for kind in ("none", "fourier")
     )
 

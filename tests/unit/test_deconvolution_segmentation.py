@@ -45,9 +45,10 @@ def flat(gain: int = 1, shape: tuple[int, int, int] = (20, 80, 80)) -> xr.DataAr
 @pytest.mark.parametrize("gain", [1, 20])
 def test_an_empty_field_has_no_nuclei_even_when_it_is_denoised(gain: int) -> None:
     raw = flat(gain)
-    smooth = deconvolve(raw, Deconvolve()).deconvolved
+    smooth = deconvolve(raw, params=Deconvolve()).deconvolved
 
-    believed = segmented(smooth)
+    with pytest.warns(UserWarning, match=r"nuclei look .* where 6 um is said"):
+        believed = segmented(smooth)
     measured = segmented(smooth, raw)
 
     assert believed.summary["n_seeds"] > 20  # why the raw stack is asked for
@@ -61,7 +62,7 @@ def test_denoising_does_not_cost_nuclei() -> None:
     depth = settings.shape_px[0]
     raw = data.volume(fish.structure_block(0, depth), voxel_um=settings.voxel_um)
     truth = fish.labels_block(0, depth)
-    smooth = deconvolve(raw, Deconvolve(offset=settings.offset, iterations=60)).deconvolved
+    smooth = deconvolve(raw, params=Deconvolve(offset=settings.offset, iterations=60)).deconvolved
     params = {
         "diameter_um": settings.nucleus_diameter_um, "elongation": settings.axial_stretch
     }  # fmt: skip
@@ -89,7 +90,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     raw = flat()
     bright = raw.copy(data=raw.values + 60 * (rng.random(raw.shape) > 0.999).astype(np.uint16))
-    smooth = deconvolve(bright, Deconvolve(iterations=10)).deconvolved
+    smooth = deconvolve(bright, params=Deconvolve(iterations=10)).deconvolved
     whole = segmented(smooth, bright)
     monkeypatch.setattr(module, "CORE_PX", {"z": 9, "y": 33, "x": 21})
 

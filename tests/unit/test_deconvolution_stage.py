@@ -47,7 +47,7 @@ def bytes_of(made: Deconvolved) -> bytes:
 
 
 def test_the_result_is_a_labelled_stack_in_the_units_of_the_input(stack: xr.DataArray) -> None:
-    made = deconvolve(stack, Deconvolve(iterations=10, offset=200))
+    made = deconvolve(stack, params=Deconvolve(iterations=10, offset=200))
 
     assert made.denoised is None
     assert made.deconvolved.dtype == np.float32
@@ -57,7 +57,7 @@ def test_the_result_is_a_labelled_stack_in_the_units_of_the_input(stack: xr.Data
 
 
 def test_it_does_what_the_functions_do(stack: xr.DataArray) -> None:
-    made = deconvolve(stack, SHARP)
+    made = deconvolve(stack, params=SHARP)
 
     denoised = denoise_sparse(stack.values, SHARP.sparse, headroom=4.0)
     deblur = Deblur(gaussian_psf(1.0, pixel_um=0.5), iterations=2)
@@ -76,9 +76,9 @@ def test_it_does_what_the_functions_do(stack: xr.DataArray) -> None:
 def test_blocks_and_workers_change_nothing(
     stack: xr.DataArray, params: Deconvolve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = deconvolve(stack, params, workspace=Workspace(executor="serial"))
+    one = deconvolve(stack, params=params, workspace=Workspace(executor="serial"))
     monkeypatch.setattr("clgkit.deconvolution.choose_core", lambda *_, **__: (12, 20, 33))
-    other = deconvolve(stack, params, workspace=Workspace(workers=2, memory_mb=1.0))
+    other = deconvolve(stack, params=params, workspace=Workspace(workers=2, memory_mb=1.0))
 
     difference = np.abs(one.deconvolved.values - other.deconvolved.values).max()
     # Ten rounds reach beyond no halo; sharpening magnifies rounding.
@@ -96,7 +96,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(
     from clgkit.pipeline.store import Store
 
     monkeypatch.setattr("clgkit.deconvolution.choose_core", lambda *_, **__: (12, 24, 24))
-    whole = deconvolve(stack, SHARP)
+    whole = deconvolve(stack, params=SHARP)
     calls: list[int] = []
 
     def interrupt(_label: str, done: int, _total: int) -> None:
@@ -107,7 +107,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(
     def run(progress: Any) -> Deconvolved:
         partial = Store(tmp_path).partial("deconvolve", "key")
         workspace = Workspace(executor="serial", progress=progress, shelf=partial)
-        return deconvolve(stack, SHARP, workspace=workspace)
+        return deconvolve(stack, params=SHARP, workspace=workspace)
 
     with pytest.raises(KilledError):
         run(interrupt)
@@ -123,7 +123,7 @@ def test_the_background_goes_first(stack: xr.DataArray) -> None:
     params = Deconvolve(iterations=5, offset=200, background="weak-low")
 
     kept, removed = (
-        deconvolve(haze, params.model_copy(update={"background": b})).deconvolved
+        deconvolve(haze, params=params.model_copy(update={"background": b})).deconvolved
         for b in ("none", "weak-low")
     )
 
@@ -134,7 +134,7 @@ def test_the_background_goes_first(stack: xr.DataArray) -> None:
 def test_the_original_procedure_can_be_had(stack: xr.DataArray) -> None:
     params = SHARP.model_copy(update={"compat": "original", "background": "weak-low"})
 
-    made = deconvolve(stack, params)
+    made = deconvolve(stack, params=params)
 
     assert made.summary["scale"] == stack.values.max()
     deblur = Deblur(gaussian_psf(1.0, pixel_um=0.5), iterations=2)
@@ -149,7 +149,7 @@ def test_the_original_procedure_asks_for_the_memory_it_needs(stack: xr.DataArray
     with pytest.raises(
         ResourceError, match="holds the whole stack in memory: about 5 MB"
     ) as caught:
-        deconvolve(stack, params, workspace=Workspace(memory_mb=2))
+        deconvolve(stack, params=params, workspace=Workspace(memory_mb=2))
 
     assert caught.value.code == "E_MEMORY"
 
@@ -196,7 +196,7 @@ def test_the_converged_solver_reaches_the_lowest_energy() -> None:
     stack = labelled(nuclei((6, 24, 24)))
 
     def reached(**settings: Any) -> float:
-        made = deconvolve(stack, Deconvolve(scale=150.0, **settings)).deconvolved
+        made = deconvolve(stack, params=Deconvolve(scale=150.0, **settings)).deconvolved
         return energy(made.values / 150, stack.values / 150, 150.0)
 
     converged = reached(solver="converged")
@@ -211,7 +211,7 @@ def test_tiles_of_the_converged_solver_do_not_depend_on_memory(
     monkeypatch.setattr("clgkit.stages.deconvolve.CONVERGED", 1e-2)  # quick
     params = Deconvolve(solver="converged")
     one, other = (
-        deconvolve(stack, params, workspace=Workspace(workers=n, memory_mb=mb))
+        deconvolve(stack, params=params, workspace=Workspace(workers=n, memory_mb=mb))
         for n, mb in ((1, 1000.0), (2, 1.0))
     )
 
@@ -219,13 +219,13 @@ def test_tiles_of_the_converged_solver_do_not_depend_on_memory(
 
 
 def test_spots_made_of_noise_are_counted_and_announced(stack: xr.DataArray) -> None:
-    smooth = deconvolve(stack, Deconvolve(iterations=60)).summary
+    smooth = deconvolve(stack, params=Deconvolve(iterations=60)).summary
     grainy = Deconvolve(
         iterations=1, method="richardson_lucy", deconvolution_iterations=40, fwhm_um=3.0
     )
 
     with pytest.warns(UserWarning, match="bright spots out of an empty field"):
-        worse = deconvolve(stack, grainy).summary
+        worse = deconvolve(stack, params=grainy).summary
 
     assert smooth["noise_spots_after"] <= smooth["noise_spots_before"]
     assert smooth["noise_spots_believed"] > 10 * (1 + smooth["noise_spots_after"])
@@ -239,9 +239,9 @@ def test_spots_made_of_noise_are_counted_and_announced(stack: xr.DataArray) -> N
 
 
 def test_scales_are_recorded(stack: xr.DataArray) -> None:
-    highest = deconvolve(stack, Deconvolve(iterations=2, scale="max")).summary
-    given = deconvolve(stack, Deconvolve(iterations=2, scale=500.0)).summary
-    each = deconvolve(stack, Deconvolve(iterations=2, scale="per-plane")).summary
+    highest = deconvolve(stack, params=Deconvolve(iterations=2, scale="max")).summary
+    given = deconvolve(stack, params=Deconvolve(iterations=2, scale=500.0)).summary
+    each = deconvolve(stack, params=Deconvolve(iterations=2, scale="per-plane")).summary
 
     assert highest["scale"] == stack.values.max()
     assert given["scale"] == 500
@@ -253,7 +253,7 @@ def test_scales_are_recorded(stack: xr.DataArray) -> None:
 def test_the_summary_tells_what_happens_to_dim_things(stack: xr.DataArray) -> None:
     import json
 
-    summary = deconvolve(stack, Deconvolve(iterations=30, sparsity=6)).summary
+    summary = deconvolve(stack, params=Deconvolve(iterations=30, sparsity=6)).summary
 
     assert summary["bead_amplitude"] == [1.0, 0.5, 0.25, 0.1, 0.05]
     assert summary["bead_denoised"][0] > 3 * summary["bead_denoised"][-1]
@@ -269,16 +269,17 @@ def test_lost_nuclei_are_announced() -> None:
     stack = labelled(light)
 
     with pytest.warns(UserWarning, match="dimmest tenth of the bright spots keeps"):
-        deconvolve(stack, Deconvolve(iterations=40, sparsity=15, scale=4.0 * float(light.max())))
+        deconvolve(
+            stack, params=Deconvolve(iterations=40, sparsity=15, scale=4.0 * float(light.max()))
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        deconvolve(stack, Deconvolve(iterations=40))
+        deconvolve(stack, params=Deconvolve(iterations=40))
 
 
 @pytest.mark.parametrize(
     ("kernel", "sentence"),
     [
-        (None, "needs its numbers; give them as kernel"),
         (((0.0,) * 3,) * 3, "sums to 0"),
         (((1.0, 1.0),), "odd sides"),
         (((1.0, 1.0, 1.0), (1.0,)), "not equally long"),
@@ -286,12 +287,12 @@ def test_lost_nuclei_are_announced() -> None:
     ],
 )
 def test_a_psf_that_is_none_has_its_code(
-    stack: xr.DataArray, kernel: tuple[tuple[float, ...], ...] | None, sentence: str
+    stack: xr.DataArray, kernel: tuple[tuple[float, ...], ...], sentence: str
 ) -> None:
     params = Deconvolve(method="richardson_lucy", psf="measured", kernel=kernel)
 
     with pytest.raises(DataError, match=sentence) as caught:
-        deconvolve(stack, params)
+        deconvolve(stack, params=params)
 
     assert caught.value.code == "E_PSF"
 
@@ -310,7 +311,9 @@ def test_a_psf_that_is_none_has_its_code(
 def test_every_psf_can_be_chosen(stack: xr.DataArray, given: dict[str, Any]) -> None:
     values = {"method": "richardson_lucy", "iterations": 2, "deconvolution_iterations": 2, **given}
 
-    made = deconvolve(stack.isel(z=slice(0, 3)), Deconvolve.parse(values, section="deconvolve"))
+    made = deconvolve(
+        stack.isel(z=slice(0, 3)), params=Deconvolve.parse(values, section="deconvolve")
+    )
 
     assert np.isfinite(made.deconvolved.values).all()
 
@@ -347,16 +350,16 @@ def test_impossible_stacks_are_refused(
     pixels: npt.NDArray[Any], offset: float, sentence: str
 ) -> None:
     with pytest.raises(DataError, match=sentence):
-        deconvolve(labelled(pixels), QUICK.model_copy(update={"offset": offset}))
+        deconvolve(labelled(pixels), params=QUICK.model_copy(update={"offset": offset}))
 
 
 def test_a_negative_offset_lifts_a_stack_above_zero(stack: xr.DataArray) -> None:
     low = labelled(stack.values.astype(np.float32) - 230)
     assert low.values.min() == -30
 
-    made = deconvolve(low, QUICK.model_copy(update={"offset": -30.0}))
+    made = deconvolve(low, params=QUICK.model_copy(update={"offset": -30.0}))
 
-    expected = deconvolve(stack, QUICK.model_copy(update={"offset": 200.0})).deconvolved
+    expected = deconvolve(stack, params=QUICK.model_copy(update={"offset": 200.0})).deconvolved
     np.testing.assert_allclose(made.deconvolved.values, expected.values, atol=1e-3)
 
 
@@ -366,7 +369,7 @@ def test_a_constant_stack_is_returned_without_its_offset(value: int, params: Dec
     flat = labelled(np.full((3, 8, 8), 100 + value, np.uint16))
 
     with pytest.warns(UserWarning, match=f"every voxel of the stack is {value} above the offset"):
-        made = deconvolve(flat, params.model_copy(update={"offset": 100.0}))
+        made = deconvolve(flat, params=params.model_copy(update={"offset": 100.0}))
 
     np.testing.assert_array_equal(made.deconvolved.values, np.full((3, 8, 8), value, np.float32))
     assert made.deconvolved.dtype == np.float32
@@ -376,7 +379,7 @@ def test_a_constant_stack_is_returned_without_its_offset(value: int, params: Dec
 @pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("n_planes", [1, 2, 3])
 def test_few_planes_are_legal(n_planes: int) -> None:
-    made = deconvolve(labelled(nuclei((n_planes, 30, 30))), QUICK)
+    made = deconvolve(labelled(nuclei((n_planes, 30, 30))), params=QUICK)
 
     assert made.deconvolved.shape == (n_planes, 30, 30)
     assert np.isfinite(made.deconvolved.values).all()

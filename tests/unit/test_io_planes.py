@@ -156,6 +156,30 @@ def test_descending_slices_are_a_way_too(tmp_path: Path) -> None:
     assert planemap(tmp_path, "1-9\n2-5\n3-1\n").slice.tolist() == [8, 4, 0]
 
 
+def test_a_slice_serves_two_planes_only_if_the_user_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "map.txt"
+    path.write_text("1-20\n2-20\n3-9\n5-20\n")
+
+    with pytest.raises(DataError, match="slices must go one way") as caught:
+        read_planemap(path)
+    assert 'say order = "free" in [align_planes] (--order free)' in caught.value.message
+
+    found = read_planemap(path, any_order=True)
+    assert found.slice.tolist() == [19, 19, 8, 19]
+    assert found.notes == (f"{path}: planes 1, 2, 5 are one slice, 20",)
+
+
+def test_any_order_is_no_excuse_for_a_wrong_line(tmp_path: Path) -> None:
+    path = tmp_path / "map.txt"
+    path.write_text("1-20\n1-21\n2-900\n")
+
+    with pytest.raises(DataError) as caught:
+        read_planemap(path, any_order=True, n_slices=84)
+    assert "plane 1 stands already on line 1" in caught.value.message
+    assert "slice 900 lies beyond the stack" in caught.value.message
+    assert "order =" not in caught.value.message
+
+
 def test_uneven_spacing_is_told(tmp_path: Path) -> None:
     notes = planemap(tmp_path, "1-10\n2-15\n3-20\n4-40\n6-50\n").notes
     assert len(notes) == 1

@@ -16,6 +16,7 @@ from clgkit.registration import (
     warp_image,
     warp_labels,
 )
+from clgkit.registration.axial import choose_slices
 
 N_SLICES, SIDE = 24, 128
 TRUE_SLICES = np.array([4, 9, 13, 19])
@@ -274,3 +275,37 @@ def test_wrong_numbers_of_slices_are_refused(anatomy: Anatomy) -> None:
         match_planes(anatomy.planes[0], anatomy.stack)
     with pytest.raises(ValueError, match="expected a slice"):
         score_planes(anatomy.planes[:1], anatomy.stack[np.newaxis])
+
+
+def scores_of(best: list[int], n_slices: int = 12) -> np.ndarray:
+    """Scores with some noise about 0.1, and 0.4 at the best slice of each plane."""
+    scores = np.random.default_rng(0).normal(0.1, 0.01, (len(best), n_slices))
+    scores[np.arange(len(best)), best] = 0.4
+    return scores
+
+
+def test_known_slices_leave_the_others_their_places() -> None:
+    none = np.array([-1, -1, -1])
+    assert choose_slices(scores_of([2, 5, 9]), none).tolist() == [2, 5, 9]
+    assert choose_slices(scores_of([2, 5, 9]), np.array([-1, 6, -1])).tolist() == [2, 6, 9]
+    squeezed = choose_slices(scores_of([2, 5, 9]), np.array([-1, 2, -1]))
+    assert squeezed[0] < squeezed[1] == 2
+    assert squeezed[2] == 9
+
+
+def test_a_blank_plane_lies_between_its_neighbours() -> None:
+    scores = scores_of([2, 5, 9])
+    scores[1] = np.nan
+    chosen = choose_slices(scores, np.array([2, -1, -1]), slices_per_plane=3.5)
+
+    assert chosen[0] == 2
+    assert chosen[2] == 9
+    assert chosen[1] in {5, 6}
+
+
+def test_without_an_order_known_slices_touch_no_other_plane() -> None:
+    scores = scores_of([7, 7, 3])
+
+    assert choose_slices(scores, np.array([-1, 1, -1]), order="free").tolist() == [7, 1, 3]
+    falling = choose_slices(scores, np.array([8, -1, -1]), order="falling")
+    assert falling.tolist() == [8, 7, 3]

@@ -144,7 +144,7 @@ def test_missing_gains_are_dashes(caught: Caught) -> None:
 
 def test_the_summary_of_the_stage_is_what_the_report_reads() -> None:
     stack = data.volume(nuclei((5, 32, 32)), voxel_um=(2.0, 0.5, 0.5))
-    made = deconvolve(stack, Deconvolve(iterations=3))
+    made = deconvolve(stack, params=Deconvolve(iterations=3))
     known = Seen({"deconvolve.deconvolved": made.deconvolved}, {"deconvolve.summary": made.summary})
     known.stack = stack
 

@@ -38,6 +38,17 @@ def test_channels_of_different_size_leave_a_sentence() -> None:
     assert 'class="absent"' in second_channel(known(**{"correct_motion.template": other}))
 
 
+def test_the_score_of_the_shifts_is_told_where_there_is_one() -> None:
+    scores = array([[0.3, 0.5], [NAN, NAN], [0.2, 0.4]], "z", "measure")
+
+    assert "was 0.25 before and is 0.45" in second_channel(
+        known(**{"apply_motion.quality": scores})
+    )
+    none = array(np.full((3, 2), NAN), "z", "measure")
+    assert "not estimated" not in second_channel(known(**{"apply_motion.quality": none}))
+    assert "not estimated" not in second_channel(known())
+
+
 def test_bright_in_both_is_white() -> None:
     calcium, nuclei = np.zeros((4, 6)), np.zeros((4, 6))
     calcium[1, 1] = calcium[2, 2] = nuclei[2, 2] = nuclei[3, 3] = 1

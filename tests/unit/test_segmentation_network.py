@@ -22,6 +22,7 @@ from clgkit.segmentation.network_objects import (
     grow_network_nuclei,
     network_halo_voxels,
 )
+from clgkit.simulate.curriculum import Recipe, make_stack
 from tests.unit.segmentation_scene import VOXEL_UM, Scene, make_scene
 
 WHERE = {"voxel_um": VOXEL_UM, "diameter_um": 6.0}
@@ -107,6 +108,30 @@ def test_noise_holds_no_nuclei() -> None:
         rng.poisson(300, (20, 160, 160)).astype(np.uint16),
     ):
         assert segment_network(volume, **WHERE).labels.max() == 0
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_blotches_larger_than_nuclei_are_none(seed: int) -> None:
+    recipe = Recipe(
+        shape_px=(32, 144, 144), filling=0.0, background=0.3, background_sd=0.5, blotch_share=1.5
+    )
+
+    volume = make_stack(recipe, seed=seed).image
+
+    assert segment_network(volume, **WHERE).labels.max() == 0  # the card tells of finer ones
+
+
+def test_all_nuclei_count_also_those_that_a_face_cuts() -> None:
+    recipe = Recipe(shape_px=(40, 160, 160), size_cv=0.1, roundness=0.9)
+    made = make_stack(recipe, seed=8)
+
+    labels = segment_network(made.image, **WHERE).labels
+
+    whole, inner = (score_labels(made.labels, labels, border=b) for b in ("keep", "ignore"))
+    assert whole.ap >= 0.90  # a twelfth of these nuclei are slivers of less than 0.13 of one
+    assert abs(whole.count_error) <= 0.06
+    assert inner.ap >= 0.99
+    assert abs(inner.count_error) <= 0.005
 
 
 @pytest.mark.parametrize("shape", [(20, 40, 40), (1, 30, 30), (3, 1, 20), (0, 20, 20)])

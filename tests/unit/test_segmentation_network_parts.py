@@ -178,6 +178,75 @@ def test_small_and_shallow_objects_are_left_out() -> None:
     assert labels[10, 41, 41] == 0
 
 
+def grown(
+    foreground: np.ndarray, distance: np.ndarray, **settings: float
+) -> tuple[list[list[int]], np.ndarray]:
+    """Seeds, and the nuclei that grow from them, numbered in the order of the seeds."""
+    peak = {"peak": settings.pop("peak")} if "peak" in settings else {}
+    seeds = find_network_seeds(foreground, distance, **WHERE, **peak).places
+    ids = np.arange(1, len(seeds) + 1, dtype=np.uint32)
+    labels = grow_network_nuclei(foreground, distance, seeds, ids, **WHERE, **settings)
+    return seeds.tolist(), labels
+
+
+def cap(axis: int, end: int, *, depth: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
+    """Maps of the cap of a nucleus on a face of 24 x 60 x 60 voxels; `end` is 0 or -1.
+
+    It is 0.07 of a nucleus, most shallow inside, and of probability 0.9.
+    """
+    foreground, distance = np.zeros((2, 24, 60, 60), np.uint8)
+    across = [slice(10, 13), slice(30, 36), slice(30, 36)]
+    for step in range(1 if axis == 0 else 2):
+        place = tuple(end + step * (1 + 2 * end) if k == axis else across[k] for k in range(3))
+        foreground[place] = 230
+        distance[place] = (depth - 0.2 * step) * DISTANCE_LEVELS
+    return foreground, distance
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("end", [0, -1])
+def test_what_a_face_cuts_may_be_small_and_shallow(axis: int, end: int) -> None:
+    foreground, distance = cap(axis, end)
+    (seed,), labels = grown(foreground, distance)
+    inside = (np.roll(part, 5 + 10 * end, axis) for part in (foreground, distance))
+
+    assert seed[axis] == (0 if end == 0 else foreground.shape[axis] - 1)
+    np.testing.assert_array_equal(labels > 0, foreground > 0)
+    assert 30 <= np.count_nonzero(labels) <= 36  # a nucleus has 452
+    assert not grown(*inside)[1].any()
+
+
+def test_what_a_face_cuts_must_be_surely_a_nucleus() -> None:
+    foreground, distance = cap(0, 0)
+
+    def there(probability: float, threshold: float = 0.5) -> bool:
+        doubtful = np.where(foreground > 0, round(255 * probability), 0).astype(np.uint8)
+        return bool(grown(doubtful, distance, threshold=threshold)[1].any())
+
+    assert [there(0.69), there(0.71)] == [False, True]
+    # The limit lies two fifths of the way from the threshold to 1.
+    assert [there(0.85, threshold=0.7), there(0.85, threshold=0.8)] == [True, False]
+
+
+def test_specks_and_noise_at_a_face_are_left_out() -> None:
+    foreground, distance = cap(0, 0)
+    speck = np.zeros_like(foreground)
+    speck[0, 30:32, 30:34] = 1  # 8 voxels: less than a sixth of 0.12 of a nucleus
+
+    assert grown(foreground, distance)[1].any()
+    assert not grown(foreground * speck, distance)[1].any()
+    assert grown(*cap(0, 0, depth=0.2))[0] == []
+    assert grown(foreground, distance, peak=0.95)[0] == []  # more is asked of faces, too
+    assert not grown(foreground, distance, min_volume_share=0.6)[1].any()
+
+
+def test_faces_of_a_stack_thinner_than_a_nucleus_cut_nothing() -> None:
+    thick, thin = (tuple(part[:n] for part in cap(0, 0)) for n in (6, 5))
+
+    assert grown(*thick)[1].any()
+    assert not grown(*thin)[1].any()
+
+
 def test_a_nucleus_reaches_no_further_than_its_size_allows() -> None:
     foreground = np.full((24, 60, 60), 255, np.uint8)
     _, distance = balls((10, 30, 30))

@@ -51,9 +51,7 @@ def test_the_network_is_the_default_and_beats_the_classical_method() -> None:
 def test_the_stage_gives_the_nuclei_of_the_array_function() -> None:
     settings = fish().settings
     size = (5.2 * 2.2, 5.2, 5.2)
-    wanted = segment_network(
-        stack().values, voxel_um=settings.voxel_um, diameter_um=size, min_volume_share=0.12
-    )
+    wanted = segment_network(stack().values, voxel_um=settings.voxel_um, diameter_um=size)
 
     made = segmented(stack(), **FITS)
 
@@ -100,10 +98,7 @@ def test_little_memory_makes_thin_slabs_with_the_same_nuclei() -> None:
 def test_slices_thicker_than_the_networks_are_measured_at_all_its_nodes() -> None:
     thick = stack().isel(z=slice(0, None, 2)).copy()
     wanted = segment_network(
-        thick.values,
-        voxel_um=(2.0, 0.5, 0.5),
-        diameter_um=(5.2 * 2.2, 5.2, 5.2),
-        min_volume_share=0.12,
+        thick.values, voxel_um=(2.0, 0.5, 0.5), diameter_um=(5.2 * 2.2, 5.2, 5.2)
     )
 
     made = segmented(thick, **FITS)
@@ -239,7 +234,10 @@ def test_close_slices_are_not_warned_of() -> None:
 @pytest.mark.parametrize("name", [*USED_BY, *CHAIN_ONLY])
 def test_a_setting_of_another_method_is_refused_by_name(name: str) -> None:
     other = "classical" if "classical" not in USED_BY.get(name, ()) else "import"
-    words = {"preset": "cellpose2", "stitch": "cellpose", "min_section_px": 3}
+    words = {"preset": "cellpose2", "stitch": "cellpose", "min_section_px": 3} | {
+        "n_steps": 40,
+        "augment": True,
+    }
     value = words.get(name) or (SegmentNuclei.model_fields[name].default or 1) * 0.5
 
     with pytest.raises(SettingsError, match=f"{name} belongs to method .*method is '{other}'"):
@@ -351,5 +349,5 @@ def test_a_slab_at_the_end_knows_its_core() -> None:
 
 
 def test_the_stage_says_that_its_numbers_changed() -> None:
-    assert STAGES["segment_nuclei"].version == 2
+    assert STAGES["segment_nuclei"].version == 3
     assert list(STAGES["segment_nuclei"].inputs) == ["structure", "raw", "model", "labels"]

@@ -179,7 +179,7 @@ def test_nan_is_refused(knowing: CellposeNetwork) -> None:
 
 
 def test_a_slice_too_narrow_is_refused(knowing: CellposeNetwork) -> None:
-    with pytest.raises(DataError, match="at least 16 pixels wide"):
+    with pytest.raises(DataError, match=r"x 12 pixels \(y, x\), wanted 16"):
         segmented(shown().isel(x=slice(0, 12)), None, knowing, **CELLPOSE)
 
 
@@ -221,7 +221,7 @@ def test_separate_sections_are_joined_as_by_the_array_functions(
 
     made = segmented(
         stack(), None, None, labels_of(sections, separate=True), method="import", stitch=stitch,
-        min_section_px=0,
+        **({"min_section_px": 0} if stitch == "cellpose" else {}),
     )  # fmt: skip
 
     assert same_partition(made.labels.values, join(sections))
@@ -260,11 +260,36 @@ def test_specks_go_after_the_stitching_of_cellpose() -> None:
 
 
 def test_empty_labels_are_no_nuclei() -> None:
-    for separate in (False, True):
-        for stitch in ("chain", "cellpose"):
-            empty = labels_of(np.zeros((24, 80, 80)), separate=separate)
-            made = segmented(stack(), None, None, empty, method="import", stitch=stitch)
-            assert made.summary["n_nuclei"] == 0
+    for separate, stitch in ((False, "chain"), (True, "chain"), (True, "cellpose")):
+        empty = labels_of(np.zeros((24, 80, 80)), separate=separate)
+        made = segmented(stack(), None, None, empty, method="import", stitch=stitch)
+        assert made.summary["n_nuclei"] == 0
+
+
+@pytest.mark.parametrize(
+    "settings", [{"stitch": "cellpose"}, {"stitch_iou": 0.4}, {"waist": 0.8, "stitch_iou": 0.4}]
+)
+def test_settings_of_stitching_are_refused_with_labels_in_three_dimensions(
+    settings: dict[str, Any],
+) -> None:
+    names = " and ".join(sorted(settings))
+
+    with pytest.raises(SettingsError, match=f"^{names} of segment_nuclei would change nothing"):
+        segmented(stack(), None, None, labels_of(truth()), method="import", **settings)
+    joined = labels_of(sections_of(truth()), separate=True)
+    assert segmented(stack(), None, None, joined, method="import", **settings).summary["n_nuclei"]
+
+
+def test_chains_of_imported_sections_have_no_least_size() -> None:
+    with pytest.raises(SettingsError, match="min_section_px belongs to method cellpose, or to"):
+        SegmentNuclei.parse({"method": "import", "min_section_px": 3}, section="segment_nuclei")
+    SegmentNuclei(method="import", stitch="cellpose", min_section_px=3)
+
+
+def test_steps_and_flipped_looks_reach_cellpose() -> None:
+    options = SegmentNuclei(method="cellpose", n_steps=40, augment=True).sections.options
+
+    assert (options.n_steps, options.tiling.augment) == (40, True)
 
 
 def test_labels_and_their_method_go_together() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import ndimage
 
 from clgkit import data
 from clgkit.errors import DataError
@@ -135,6 +136,74 @@ def test_a_plane_that_is_not_found_is_kept_if_the_user_says_so() -> None:
     assert given.planes.values[1] == 33
     assert given.planes.coords["found"].values.tolist() == [1, 0, 1]
     assert any("keeps slice 33" in sentence for sentence in said)
+
+
+def test_planes_at_another_size_of_pixels_get_one_sentence() -> None:
+    scene = planes_of()
+    # Half as large again, and cut to the same field: the size in micrometres does not tell.
+    zoomed = ndimage.zoom(scene.template.values, (1, 1.5, 1.5), order=3)[:, 48:-48, 48:-48]
+    made, said = aligned(
+        scene._replace(template=scene.template.copy(data=zoomed)), in_plane="offset"
+    )
+
+    assert made.planes.values.tolist() == [-1, -1, -1]
+    assert made.planes.coords["doubtful"].values.tolist() == [1, 1, 1]
+    assert len(said) == 1
+    assert said[0].startswith("no plane was found in the stack: the best correlation is 0.1")
+    assert "look at voxel_um: pixels of 0.8 x 0.8 um were laid on pixels of 0.4 x 0.4 um" in said[0]
+
+
+def test_planes_of_another_size_are_refused() -> None:
+    scene = planes_of()
+    large = np.repeat(np.repeat(scene.template.values, 2, axis=1), 2, axis=2)
+    resized = data.volume(large, name="template", voxel_um=data.voxel_um(scene.template))
+
+    with pytest.raises(DataError, match="do not show the same field"):
+        aligned(scene._replace(template=resized))
+
+
+def test_blurred_planes_are_doubted_and_sharp_ones_are_not(
+    level: tuple[PlanesAligned, list[str]],
+) -> None:
+    scene = planes_of()
+    blurred = ndimage.gaussian_filter(scene.template.values, (0, 2.5, 2.5))
+    made, said = aligned(
+        scene._replace(template=scene.template.copy(data=blurred)),
+        order="free",
+        in_plane="offset",
+        tilt="none",
+    )
+
+    assert level[0].planes.coords["doubtful"].values.tolist() == [0, 0, 0]
+    # They correlate well, and with slices that are not theirs.
+    assert (np.abs(made.planes.values - scene.slices) > 1).all()
+    assert made.planes.coords["found"].values.tolist() == [1, 1, 1]
+    assert made.planes.coords["doubtful"].values.tolist() == [1, 1, 1]
+    assert len(said) == 1
+    assert said[0].startswith("plane(s) 0, 1, 2 might lie in other slices as well")
+
+
+def test_planes_find_their_slices_between_those_that_are_given() -> None:
+    scene = planes_of()
+    taken = int(scene.slices[1])
+    known = xr.DataArray(np.array([-1, -1, taken], np.int32), dims=("z",))
+
+    made, _ = aligned(scene, known, in_plane="offset", tilt="none", use_spacing=False)
+
+    planes = made.planes.values
+    assert planes[2] == taken
+    assert planes[0] < planes[1] < taken
+    assert made.planes.coords["given"].values.tolist() == [0, 0, 1]
+    free, _ = aligned(scene, known, in_plane="offset", tilt="none", order="free")
+    assert free.planes.values.tolist() == [scene.slices[0], taken, taken]
+
+
+def test_a_map_that_leaves_a_plane_no_slice_is_refused() -> None:
+    scene = planes_of()
+    known = xr.DataArray(np.array([25, -1, 26], np.int32), dims=("z",))
+
+    with pytest.raises(DataError, match=r'no slices of their own.*order = "free"'):
+        aligned(scene, known)
 
 
 def test_a_small_field_cannot_tell() -> None:

@@ -50,7 +50,7 @@ def deconvolved(pixels: npt.NDArray[Any], **settings: Any) -> Deconvolved:
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", UserWarning)
         params = Deconvolve(**{"iterations": 3} | settings)
-        return deconvolve(stack_of(pixels), params, workspace=SERIAL)
+        return deconvolve(stack_of(pixels), params=params, workspace=SERIAL)
 
 
 @EVERY_STEP

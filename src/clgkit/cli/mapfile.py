@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import click
 import numpy as np
 import xarray as xr
 
+from clgkit import io
 from clgkit.cli.npz import read_npz, write_npz
 from clgkit.data import voxel_um
 from clgkit.errors import DataError
@@ -34,6 +36,18 @@ class Laid(NamedTuple):
     planes: xr.DataArray
     maps: xr.DataArray | None = None
     residual: xr.DataArray | None = None
+
+
+def slices_of(
+    path: Path, stack: xr.DataArray, numbers: npt.NDArray[np.int64], *, any_order: bool
+) -> xr.DataArray:
+    """Return the slice (z,) that a plane map gives each plane, and tell what is odd about it."""
+    from clgkit.pipeline.inputs import slices_given
+
+    mapping = io.read_planemap(path, n_slices=stack.sizes["z"], any_order=any_order)
+    for note in mapping.notes:
+        click.echo(f"warning: {note}", err=True)
+    return slices_given(mapping, numbers)
 
 
 def beside(output: Path) -> Path:

@@ -242,7 +242,6 @@ clg correct-motion second_session.tif out.tif --reference template_of_the_first.
 @click.option("--reference", type=FILES, help="Lay the frames on these images, one per plane.")
 @click.option("--shifts", type=FILES, help="Write the shifts to this CSV file.")
 @click.option("--template-file", type=FILES, help="Write the template to this image file.")
-@click.option("--ignore-noise", is_flag=True, help="Go on even if the movie looks like noise.")
 @click.option("--rate-hz", type=float, help="Volumes per second.")
 @image_options()
 def correct_motion(
@@ -252,7 +251,6 @@ def correct_motion(
     reference: Path | None,
     shifts: Path | None,
     template_file: Path | None,
-    ignore_noise: bool,
     params: Any,
     workspace: Workspace,
     **given: Any,
@@ -261,7 +259,6 @@ def correct_motion(
 
     The shifts are written beside it, to OUTPUT_shifts.npz, for clg apply-motion.
     """
-    from clgkit.pipeline.inputs import mean_plane, refuse_noise
     from clgkit.stages.correct_motion import correct_motion as stage
 
     check_endings(output, template_file)
@@ -270,8 +267,6 @@ def correct_motion(
         axes = given["axes"] and given["axes"].replace("t", "")
         fixed = volume_of(reference, given | {"axes": axes})
     frames = movie_of(movie, given, needed=False)
-    if not ignore_noise:
-        refuse_noise(mean_plane(frames), "movie", remedy="add --ignore-noise")
     made = stage(frames, fixed, params=params, workspace=workspace)
     report_lost(made.corrected)
     write_image(output, made.corrected)
@@ -331,7 +326,7 @@ def align_planes(
     that were not found are left out.  The position of every pixel is written beside it, to
     OUTPUT_maps.npz, for clg extract-traces.
     """
-    from clgkit.pipeline.inputs import planes_of, slices_given
+    from clgkit.pipeline.inputs import planes_of
     from clgkit.stages.align_planes import align_planes as stage
 
     stack = volume_of(structure, given, "structure_", needed=True)
@@ -343,10 +338,7 @@ def align_planes(
     numbers = planes_of(image, template.sizes["z"])
     known = None
     if plane_map is not None:
-        mapping = io.read_planemap(
-            plane_map, n_slices=stack.sizes["z"], any_order=params.order == "free"
-        )
-        known = slices_given(mapping, numbers)
+        known = mapfile.slices_of(plane_map, stack, numbers, any_order=params.order == "free")
     made = stage(template, stack, known, nuclear, movie, params=params, workspace=workspace)
     planes, there = made.planes, made.planes.values >= 0
     slices = planes.values.astype(np.int64)
@@ -423,17 +415,14 @@ def extract_traces(
     on its plane as they are, by the sizes of the pixels alone.  OUTPUT (.h5, .mat or .npz) holds
     trace, pos (slice, y, x), nucIndex and nucArea, one row per nucleus and plane.
     """
-    from clgkit.pipeline.inputs import planes_of, slices_given
+    from clgkit.pipeline.inputs import planes_of
     from clgkit.stages.extract_traces import extract_traces as stage
 
     image = open_image(movie, given)
     frames = movie_of(movie, given, needed=True)
     nuclei = labels_of(labels, given)
     numbers = planes_of(image, frames.sizes["z"])
-    mapping = io.read_planemap(planes, n_slices=nuclei.sizes["z"], any_order=True)
-    for note in mapping.notes:
-        click.echo(f"warning: {note}", err=True)
-    chosen = slices_given(mapping, numbers)
+    chosen = mapfile.slices_of(planes, nuclei, numbers, any_order=True)
     if maps is not None:
         laid = mapfile.read_maps(maps, chosen, frames)
     else:

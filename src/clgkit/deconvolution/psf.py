@@ -26,6 +26,7 @@ TAIL = 1e-4  # share of the light that a computed kernel may cut off
 MEASURED_TAIL = 0.01  # the same of a measured one, whose far ends are noise
 WIDEST_PX = 64
 NOISES = 3.0  # a pixel of a measured kernel stands out by so many standard deviations
+LEAST_SHARE = 0.75  # of a bead's light that a kernel must hold
 
 
 def check_psf(
@@ -86,20 +87,21 @@ def psf_from_image(
         A measured point spread function; of a stack the slice with the brightest pixel is in focus.
     step_px
         Size (y, x) of the pixels to be deconvolved, in pixels of `image`.  None where it is not
-        known: the kernel is then cut out as it is, and nothing is resampled.
+        known, or the same: nothing is resampled then, only moved by a part of a pixel.
     half_width_px
         Largest half width of the kernel.
 
     Returns
     -------
     (J, K) float64
-        Odd sides, not negative, sum 1, the brightest place in the middle.
+        Odd sides, not negative, sum 1, the middle of the bead in the middle, also of an image with
+        even sides.
 
     Raises
     ------
     ValueError
-        If the image holds NaN or infinity, has no light, or more than one bead; or if a step is
-        not positive.
+        If the image holds NaN or infinity, has no light, or more than one bead; if more than a
+        quarter of the bead's light lies beyond the kernel; or if a step is not positive.
 
     Notes
     -----
@@ -109,13 +111,17 @@ def psf_from_image(
     """
     plane = _without_rim(_in_focus(image))
     if step_px is None:
-        y, x = (int(n) for n in np.unravel_index(np.argmax(plane), plane.shape))
-        sides = (min(y, plane.shape[0] - 1 - y), min(x, plane.shape[1] - 1 - x))
-        half_y, half_x = (min(side, half_width_px) for side in sides)
-        kernel = plane[y - half_y : y + half_y + 1, x - half_x : x + half_x + 1]
+        kernel = _centred(plane, half_width_px)
     else:
         _need_positive(step_px=min(step_px))
-        kernel = _resampled(plane, step_px, half_width_px)
+        kernel = _resampled(plane, step_px, half_width_px) * math.prod(step_px)
+    share = kernel.sum() / plane.sum()
+    if share < LEAST_SHARE:
+        raise ValueError(
+            f"The PSF has {1 - share:.0%} of its light beyond the largest kernel, "
+            f"{kernel.shape[0]} x {kernel.shape[1]} pixels around its middle; give an image with a "
+            "margin around one small bead."
+        )
     return check_psf(_trimmed(kernel, tail=MEASURED_TAIL))
 
 
@@ -149,14 +155,29 @@ def _without_rim(plane: Float64) -> Float64:
     return light
 
 
+def _middle(plane: Float64) -> tuple[float, float]:
+    """Return where the middle of a bead is, between pixels."""
+    y, x = ndimage.center_of_mass(np.maximum(plane - plane.max() / 2, 0))
+    return float(y), float(x)
+
+
+def _centred(plane: Float64, half_width_px: int) -> Float64:
+    """Return the pixels around a bead, moved by splines so that its middle is that of a pixel."""
+    middle = _middle(plane)
+    y, x = (round(place) for place in middle)
+    moved = ndimage.shift(plane, (y - middle[0], x - middle[1]), order=3)
+    sides = (min(y, plane.shape[0] - 1 - y), min(x, plane.shape[1] - 1 - x))
+    half_y, half_x = (min(side, half_width_px) for side in sides)
+    return np.maximum(moved[y - half_y : y + half_y + 1, x - half_x : x + half_x + 1], 0)
+
+
 def _resampled(plane: Float64, step_px: tuple[float, float], half_width_px: int) -> Float64:
     """Return the plane on coarser or finer pixels around the middle of its bead.
 
     A pixel is the mean of three by three places in it.
     """
-    middle = ndimage.center_of_mass(np.where(plane > plane.max() / 2, plane, 0))
     lines = []
-    for place, step, n in zip(middle, step_px, plane.shape, strict=True):
+    for place, step, n in zip(_middle(plane), step_px, plane.shape, strict=True):
         room = min(place, n - 1 - place) / step - 0.5
         half = max(0, min(half_width_px, math.floor(room)))
         lines.append(place + step * np.arange(-3 * half - 1, 3 * half + 2) / 3)

@@ -18,6 +18,10 @@ from clgkit.errors import DataError
 from clgkit.io.pixels import existing_file, writable
 
 MAX_BYTES = 1 << 20
+ADVICE = (
+    'If the planes do lie so, or share a slice, say order = "free" in [align_planes] '
+    "(--order free)."
+)
 _DASHES = "-–—−"  # noqa: RUF001  (the dashes that people paste)
 _PAIR = re.compile(rf"\s*(\d{{1,9}})\s*[{_DASHES}]\s*(\d{{1,9}})\s*")
 
@@ -30,7 +34,7 @@ class PlaneMap(NamedTuple):
     plane
         (P,) int64, ascending.
     slice
-        (P,) int64, strictly monotone.
+        (P,) int64, strictly monotone unless any order was allowed.
     notes
         What the user should know, such as other dashes than ``-``.
     """
@@ -41,7 +45,11 @@ class PlaneMap(NamedTuple):
 
 
 def read_planemap(
-    path: Path | str, *, n_slices: int | None = None, n_planes: int | None = None
+    path: Path | str,
+    *,
+    n_slices: int | None = None,
+    n_planes: int | None = None,
+    any_order: bool = False,
 ) -> PlaneMap:
     """Return the plane map of a text file with lines such as ``2-85`` (both from 1).
 
@@ -54,6 +62,8 @@ def read_planemap(
         The file.
     n_slices, n_planes
         Sizes of the structural stack and of the movie, checked where given.
+    any_order
+        Whether slices may go to and fro, and one slice serve several planes.
 
     Raises
     ------
@@ -66,7 +76,9 @@ def read_planemap(
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a plane map: it is no text, or above 1 MB.") from error
-    return parse_planemap(lines, str(path), n_slices=n_slices, n_planes=n_planes)
+    return parse_planemap(
+        lines, str(path), n_slices=n_slices, n_planes=n_planes, any_order=any_order
+    )
 
 
 def parse_planemap(
@@ -75,6 +87,7 @@ def parse_planemap(
     *,
     n_slices: int | None = None,
     n_planes: int | None = None,
+    any_order: bool = False,
 ) -> PlaneMap:
     """Return the plane map of lines of text; see :func:`read_planemap`."""
     problems: list[str] = []
@@ -94,21 +107,23 @@ def parse_planemap(
             dashes += "-" not in line
     if not seen and not problems:
         problems.append("it names no plane")
-    planes = sorted(seen)
-    if not problems:
+    planes, advice = sorted(seen), ""
+    if not problems and not any_order:
         problems += _not_monotone(planes, seen)
+        advice = f"\n{ADVICE}" if problems else ""
     if problems:
         listed = "".join(f"\n  - {problem}" for problem in problems)
         raise DataError(
             f"{source} is not a plane map; wanted are lines such as 2-85 "
-            f"(functional plane - structural slice, both counted from 1):{listed}"
+            f"(functional plane - structural slice, both counted from 1):{listed}{advice}"
         )
     slices = np.array([seen[plane][0] for plane in planes], dtype=np.int64)
     notes = [f"{source}: {dashes} line(s) with another dash than '-' were read as such"]
     return PlaneMap(
         np.array(planes, dtype=np.int64) - 1,
         slices - 1,
-        tuple(notes[:1] if dashes else ()) + _uneven(planes, slices, source),
+        tuple(notes[:1] if dashes else ())
+        + (_shared(planes, slices, source) if any_order else _uneven(planes, slices, source)),
     )
 
 
@@ -164,6 +179,16 @@ def _not_monotone(planes: list[int], seen: dict[int, tuple[int, int]]) -> list[s
         f"{seen[planes[i]][0]}, plane {planes[i + 1]} slice {seen[planes[i + 1]][0]}"
         for i in bad
     ]
+
+
+def _shared(planes: list[int], slices: npt.NDArray[np.int64], source: str) -> tuple[str, ...]:
+    """Name the slices that serve several planes."""
+    return tuple(
+        f"{source}: planes {', '.join(str(planes[i]) for i in np.flatnonzero(slices == z))} are "
+        f"one slice, {z}"
+        for z, count in zip(*np.unique(slices, return_counts=True), strict=True)
+        if count > 1
+    )
 
 
 def _uneven(planes: list[int], slices: npt.NDArray[np.int64], source: str) -> tuple[str, ...]:

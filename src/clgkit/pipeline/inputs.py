@@ -14,7 +14,7 @@ import xarray as xr
 from clgkit import io
 from clgkit.data import lazy, rate_hz, voxel_um
 from clgkit.errors import DataError, SettingsError
-from clgkit.pipeline.models import open_denoiser, open_model, read_nuclei
+from clgkit.pipeline.models import open_denoiser, open_model, read_bead, read_nuclei
 from clgkit.pipeline.store import digest
 from clgkit.registration import NOISE_LEVEL, neighbour_correlation
 from clgkit.stages import EXTRA
@@ -133,6 +133,19 @@ class RawInputs:
             self._path("labels"), like=self.structure, axes=given.axes, dataset=given.dataset
         )
 
+    @cached_property
+    def psf(self) -> Volume:
+        """Image of a bead."""
+        given = self.settings["psf"]
+        return read_bead(
+            self._path("psf"),
+            like=self.structure,
+            axes=given.axes,
+            voxel_um=given.voxel_um,
+            dataset=given.dataset,
+            channel=given.channel,
+        )
+
     def _movie(self, name: str, rate: float | None, voxel: Any) -> Movie:
         given, function = self.settings[name], self.settings["function"]
         image = io.open_image(
@@ -179,7 +192,11 @@ class RawInputs:
     @cached_property
     def plane_map(self) -> xr.DataArray:
         """Slice of each functional plane, as the plane map file says; -1 where it is silent."""
-        mapping = io.read_planemap(self._path("plane_map"), n_slices=self.structure.sizes["z"])
+        mapping = io.read_planemap(
+            self._path("plane_map"),
+            n_slices=self.structure.sizes["z"],
+            any_order=self.settings["align_planes"].order == "free",
+        )
         return slices_given(mapping, self.function.coords["plane"].values)
 
     def _check_plane_map(self) -> None:
@@ -217,17 +234,8 @@ class RawInputs:
             "structure": some_slices(self.structure),
         }
         for name, image in images.items():
-            if np.ptp(image) == 0:
-                continue  # blank, but not noise
-            agreement = neighbour_correlation(image)
-            if agreement < NOISE_LEVEL and not self.settings[name].ignore_noise:
-                raise DataError(
-                    f"The {name} looks like noise: neighbouring pixels correlate by "
-                    f"{agreement:.3f}, and real images reach more than {NOISE_LEVEL}. Values "
-                    "that were wrapped round or cast to another type look like this. If the "
-                    f"data are right, set ignore_noise = true in [{name}].",
-                    code="E_NOISE",
-                )
+            if not self.settings[name].ignore_noise:
+                refuse_noise(image, name, remedy=f"set ignore_noise = true in [{name}]")
         return warnings
 
 
@@ -246,6 +254,30 @@ def slices_given(mapping: io.PlaneMap, planes: np.ndarray[Any, np.dtype[np.int64
     known = dict(zip(mapping.plane.tolist(), mapping.slice.tolist(), strict=True))
     slices = np.array([known.get(int(plane), -1) for plane in planes], np.int32)
     return xr.DataArray(slices, dims=("z",), name="plane_map")
+
+
+def refuse_noise(image: np.ndarray[Any, Any], name: str, *, remedy: str) -> None:
+    """Raise `DataError` if neighbouring pixels of an image (.., Y, X) do not agree.
+
+    Parameters
+    ----------
+    image
+        Pixels; a blank image, or one with NaN, is left to those who have a sentence for it.
+    name
+        What it is, for the sentence.
+    remedy
+        What to do if it is right.
+    """
+    if not np.isfinite(image).all() or np.ptp(image) == 0:
+        return
+    agreement = neighbour_correlation(image)
+    if agreement < NOISE_LEVEL:
+        raise DataError(
+            f"The {name} looks like noise: neighbouring pixels correlate by {agreement:.3f}, and "
+            f"real images reach more than {NOISE_LEVEL}. Values that were wrapped round or cast to "
+            f"another type look like this. If the data are right, {remedy}.",
+            code="E_NOISE",
+        )
 
 
 def mean_plane(movie: Movie) -> np.ndarray[Any, np.dtype[np.float64]]:

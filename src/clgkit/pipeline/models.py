@@ -1,15 +1,14 @@
-"""What a user made elsewhere: a network of nuclei, labels, a network that denoises."""
+"""What a user made elsewhere: networks, labels, the image of a bead."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from clgkit import data
-from clgkit.data import voxel_um
+from clgkit import data, io
 from clgkit.errors import DataError, as_data_error
 from clgkit.io.cellpose import read_cellpose_weights
 from clgkit.io.denoiserfile import read_denoiser
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from clgkit.denoising.support_net import SupportNet
 
 CELLPOSE = ("zip", "pickle")
+Spacing: TypeAlias = tuple[float, float, float]
 NO_FORMAT = ("unknown", "text")
 TRIED_PX = 16
 WANTED = "Give the file that `clg train-nuclei` wrote, or that Cellpose 2 or 3 saved."
@@ -150,10 +150,43 @@ def read_nuclei(
             f"stack has {like.shape}; give the labels of this stack.",
             code="E_SHAPE",
         )
-    made: Labels = data.labels(_Slices(stack), voxel_um=voxel_um(like))
+    made: Labels = data.labels(_Slices(stack), voxel_um=data.voxel_um(like))
     made.attrs["separate"] = stack.separate
     made.attrs["notes"] = list(stack.image.notes)
     return made
+
+
+def read_bead(
+    path: Path | str,
+    *,
+    like: Volume,
+    axes: str | None = None,
+    voxel_um: Spacing | None = None,
+    dataset: str | None = None,
+    channel: int | str | None = None,
+) -> Volume:
+    """Return the image of a bead, whose voxels are those of a stack where nothing says their size.
+
+    Parameters
+    ----------
+    path
+        An image file.
+    like
+        The structural stack.
+    axes, voxel_um, dataset, channel
+        What the file does not say.
+
+    Raises
+    ------
+    DataError
+        If this is no image of one time point.
+    """
+    image = io.open_image(path, axes=axes, dataset=dataset, channel=channel)
+    z, y, x = voxel_um or image.voxel_um or (None, None, None)
+    theirs = data.voxel_um(like)
+    said = theirs if y is None or x is None else (z or theirs[0], y, x)
+    made: Volume = io.as_volume(image, voxel_um=said)
+    return made.rename("psf")
 
 
 def open_denoiser(path: Path | str) -> SupportNet:

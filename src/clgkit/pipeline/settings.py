@@ -88,6 +88,21 @@ class DenoiserSource(Params):
     """A file of `clg train-denoiser`, or published SUPPORT weights."""
 
 
+class BeadSource(Params):
+    """Image of one small bead, for deconvolve.psf = "measured" (optional)."""
+
+    path: str | None = None
+    """TIFF, zarr, HDF5, .npy or .npz; of a stack the slice in focus is used."""
+    axes: str | None = None
+    """Order of its axes, such as "zyx"; needed where the file does not say."""
+    voxel_um: Spacing | None = None
+    """Size of a voxel along z, y, x in micrometres; that of the structure if nothing says it."""
+    dataset: str | None = None
+    """Name of the array inside an HDF5, zarr or npz file."""
+    channel: int | str | None = None
+    """Channel to take, by number (from 0) or name, where the file holds several."""
+
+
 class LabelsSource(Params):
     """Labels of the nuclei, made elsewhere (optional)."""
 
@@ -124,6 +139,7 @@ def settings_model() -> type[BaseModel]:
         "model": ModelFile,
         "labels": LabelsSource,
         "denoiser": DenoiserSource,
+        "psf": BeadSource,
         "resources": Resources,
         **{name: params_of(name) for name in STAGES},
     }
@@ -208,6 +224,10 @@ def _check_together(sections: Any, source: str) -> None:
             f'{source}: extract_traces.movie is "denoised", and denoise.store is "factors", which '
             'makes no movie; set denoise.store = "pixels".'
         )
+    if "deconvolve" in sections.model_fields_set:
+        why = sections.deconvolve.why_not(with_bead=bool(sections.psf.path))
+        if why is not None:
+            raise SettingsError(f"{source}: deconvolve: {why}", code="E_PSF")
 
 
 def _override(values: dict[str, Any], text: str) -> None:

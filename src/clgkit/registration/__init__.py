@@ -3,6 +3,7 @@
 A *shift* is the displacement to apply to the content of a frame, +y down, +x right.
 """
 
+from clgkit.registration.alike import frames_alike
 from clgkit.registration.apply import Corrected, apply_shifts
 from clgkit.registration.axial import (
     PlaneMatch,
@@ -14,6 +15,7 @@ from clgkit.registration.axial import (
 from clgkit.registration.bidirectional import LineOffset, estimate_line_offset
 from clgkit.registration.common_tilt import CommonTilt, match_common_tilt
 from clgkit.registration.crossmodal import PlaneMap, register_plane
+from clgkit.registration.farther import look_farther
 from clgkit.registration.field import Centers, field_at
 from clgkit.registration.filters import difference_of_gaussians
 from clgkit.registration.frames import (
@@ -59,6 +61,7 @@ from clgkit.registration.rigid import (
     Shifts,
     estimate_rigid,
     estimate_shifts,
+    is_sure,
     prepare_rigid,
     register_rigid,
 )
@@ -125,9 +128,12 @@ __all__ = [
     "find_bad_frames",
     "find_bad_pixels",
     "frame_statistics",
+    "frames_alike",
     "invert_field",
+    "is_sure",
     "iterate_like_normcorre",
     "join_statistics",
+    "look_farther",
     "make_template",
     "match_common_tilt",
     "match_planes",

@@ -191,7 +191,7 @@ def _register(
     """Yield batches of frames, filtered, with their rigid shifts."""
     shape = (template.image.shape[0], template.image.shape[1])
     band = prepare_band_pass(shape, template.band_px, device)
-    correlator = upload_correlator(template.correlator, device)
+    correlator, near = (upload_correlator(c, device) for c in (template.correlator, template.near))
     bad = None if template.bad_pixels is None else upload(template.bad_pixels, device)
     for numbers, values in batches(frames, device):
         lowest, highest = (
@@ -203,6 +203,7 @@ def _register(
             images = undo_line_offsets(images, line_offset_px)
         filtered, valid = filter_frames(images, band)
         found = correlate_frames(filtered, correlator, valid=valid)
+        found = _measured_again(found, filtered, valid, correlator.search.limit_px, near)
         some &= ~found.peak.isnan()
         kept = np.flatnonzero(download(some))
         if kept.size:
@@ -213,6 +214,34 @@ def _register(
                 None if valid is None else valid[chosen],
                 Matches(*(value[chosen] for value in found)),
             )
+
+
+def _measured_again(
+    found: Matches,
+    filtered: Tensor,
+    valid: Tensor | None,
+    limit_px: Tensor,
+    near: DeviceCorrelator,
+) -> Matches:
+    """Measure large shifts again; see `rigid.measure_again`."""
+    far = np.flatnonzero(rigid.is_far(download(found.shift_px), filtered.shape[1:]))
+    if not far.size:
+        return found
+    which = upload(far, filtered.device)
+    whole = found.shift_px[which].round().long()
+    places, insides = [], []
+    for axis, n in enumerate(filtered.shape[1:]):
+        place = torch.arange(n, device=whole.device) - whole[:, axis, None]
+        insides.append((place >= 0) & (place < n))
+        places.append(place.clamp(0, n - 1))
+    index = (which[:, None, None], places[0][:, :, None], places[1][:, None, :])
+    shown = insides[0][:, :, None] & insides[1][:, None, :]
+    if valid is not None:
+        shown &= valid[index]
+    again = correlate_frames(filtered[index] * shown, near, valid=shown)
+    shift_px = found.shift_px.clone()
+    shift_px[which] = (whole + again.shift_px).clamp(-limit_px, limit_px)
+    return found._replace(shift_px=shift_px)
 
 
 def _store(batch: Batch, shift_px: Float32, out: RigidShifts | PiecewiseShifts) -> None:

@@ -24,7 +24,7 @@ class Corrected(NamedTuple):
     """(T, Y, X)"""
     valid: npt.NDArray[np.bool_]
     """(T, Y, X) false where the frame shows nothing: there floats are NaN, and integers
-    repeat the nearest pixel of the frame."""
+    repeat the nearest pixel of the frame.  Only this mask tells those from what was seen."""
 
 
 def apply_shifts(
@@ -50,7 +50,8 @@ def apply_shifts(
     line_offset_px
         From :func:`~clgkit.registration.bidirectional.estimate_line_offset`.
     dtype
-        Of the result: a float, or an integer, to which values are rounded and clipped.
+        Of the result: a float, or an integer, to which values are rounded and clipped.  The
+        stages of the pipeline take float32; integers are for arrays of your own.
     device
         Anything but "cpu" is a device of torch, such as "cuda"; there values are the same to
         rounding.

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy import fft, ndimage, special
 
 from clgkit.registration.cubic import sample_row
+from clgkit.registration.zigzag import find_zigzag
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -38,6 +39,8 @@ class LineOffset(NamedTuple):
     """Whether the samples agree."""
     samples_px: Float64
     """(n,) one for each group of frames and band of rows."""
+    resized_rows: float | None = None
+    """Rows after which an offset repeats that is not that of native rows; None if there is none."""
 
 
 def estimate_line_offset(
@@ -48,8 +51,9 @@ def estimate_line_offset(
     Parameters
     ----------
     frames : (T, Y, X)
-        A sample of the movie on its native rows: a resized movie has lost them, and shows
-        no offset worth undoing.  Any real dtype; pixels that are not finite are left out.
+        A sample of the movie on its native rows: in a resized movie the offset cannot be
+        undone, and ``resized_rows`` tells that there was one.  Any real dtype; pixels that are
+        not finite are left out.
     max_offset_px
         Larger offsets are not looked for.
     n_groups
@@ -82,22 +86,24 @@ def estimate_line_offset(
         raise ValueError(
             f"found max_offset_px {max_offset_px} and n_groups {n_groups}; both must be positive."
         )
-    found = [
-        offset
+    means = [
+        _mean(frames[group[0] : group[-1] + 1])
         for group in np.array_split(np.arange(len(frames)), min(n_groups, len(frames)))
-        for offset in _sample_offsets(_mean(frames[group[0] : group[-1] + 1]), max_offset_px)
     ]
+    found = [offset for mean in means for offset in _sample_offsets(mean, max_offset_px)]
     samples = np.array(found, dtype=np.float64)
+    resized = find_zigzag(np.mean(means, axis=0))
     if len(samples) < 2:
         alone = float(samples[0]) if samples.size else np.nan
-        return LineOffset(0.0, alone, np.nan, sure=False, samples_px=samples)
+        return LineOffset(0.0, alone, np.nan, False, samples, resized)  # noqa: FBT003  (its order)
     middle = float(np.median(samples))
     spread = float(1.4826 * np.median(np.abs(samples - middle)))
     sure = spread <= LARGEST_SPREAD_PX and abs(middle) < max_offset_px - STEP_PX
     # Of a median, and 95 % of chance: few samples tell their own spread badly.
     chance = 1.25 * special.stdtrit(len(samples) - 1, 0.975) / np.sqrt(len(samples))
     matters = abs(middle) >= max(SMALLEST_OFFSET_PX, chance * spread)
-    return LineOffset(middle if sure and matters else 0.0, middle, spread, sure, samples)
+    offset_px = middle if sure and matters else 0.0
+    return LineOffset(offset_px, middle, spread, sure, samples, None if offset_px else resized)
 
 
 def undo_line_offset(image: npt.NDArray[np.generic], offset_px: float) -> Float32:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from clgkit.registration.bidirectional import undo_line_offset
 from clgkit.registration.filters import MOTION_BAND_PX, difference_of_gaussians, soft_window
-from clgkit.registration.spectrum import Correlator, correlate, prepare_correlator
+from clgkit.registration.spectrum import Correlator, correlate, plan_search, prepare_correlator
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -25,6 +25,31 @@ LEAST_SPECTRUM = 0.01
 
 CLEAR_SIGMAS = 3.0
 """A maximum of the correlation is clear if it exceeds the next by so many times the scatter."""
+
+FAR_SHARE = 0.01
+"""Shifts of more than this part of the field are measured again: what a transform takes round
+the edges shortens them by a hundredth or so."""
+NEAR_PX = 2.0
+"""What a shift that is measured again may be wrong by, and more."""
+
+SURE_PEAK = 0.4
+"""A correlation that noise does not reach: a small field of like cells has rivals, but fits."""
+
+
+class Judged(Protocol):
+    """Shifts of frames with what tells whether they stand, rigid or piecewise."""
+
+    @property
+    def peak(self) -> Float32:
+        """(T,) normalised correlation."""
+
+    @property
+    def confident(self) -> npt.NDArray[np.bool_]:
+        """(T,) whether the maximum stands out."""
+
+    @property
+    def at_edge(self) -> npt.NDArray[np.bool_]:
+        """(T,) whether it lies at the edge of what was searched."""
 
 
 class Shifts(NamedTuple):
@@ -63,6 +88,8 @@ class RigidTemplate(NamedTuple):
     image: Float32
     """(Y, X) the filtered template, 0 where it has no value."""
     bad_pixels: npt.NDArray[np.bool_] | None
+    near: Correlator
+    """The same with a small window, for frames that were moved by whole pixels."""
 
 
 class RigidMatch(NamedTuple):
@@ -122,14 +149,19 @@ def prepare_rigid(
     ny, nx = filtered.shape
     weight = soft_window((ny, nx), margin_px=min(MARGIN_PX, ny / 6, nx / 6))
     valid = finite_pixels(template)
+    highest = math.sqrt(-math.log(LEAST_SPECTRUM)) / (2 * math.pi * band_px[0])
     correlator = prepare_correlator(
         filtered,
         weight=weight if valid is None else weight * valid,
         max_shift_px=max_shift_px,
         upsampling=upsampling,
-        highest_frequency=math.sqrt(-math.log(LEAST_SPECTRUM)) / (2 * math.pi * band_px[0]),
+        highest_frequency=highest,
     )
-    return RigidTemplate(correlator, band_px, filtered, bad_pixels)
+    search = plan_search(
+        (ny, nx), max_shift_px=NEAR_PX, upsampling=upsampling, highest_frequency=highest
+    )
+    near = correlator._replace(search=search)
+    return RigidTemplate(correlator, band_px, filtered, bad_pixels, near)
 
 
 def register_rigid(
@@ -239,17 +271,87 @@ def register_filtered(
     shift is confident if its maximum exceeds the next one, 4 px or more away, by three times
     the scatter of the correlation there, and does not lie at the edge of the window: beyond it
     the correlation may rise further.  A window without room for a second maximum is trusted.
+    A large shift is measured again (:func:`measure_again`).
     """
     match = correlate(filtered, template.correlator, valid=valid)
     clear = match.peak - match.second_peak > CLEAR_SIGMAS * match.background
+    shift_px = match.shift_px
+    if is_far(shift_px, filtered.shape):
+        shift_px = measure_again(filtered, template, shift_px, valid=valid)
     return RigidMatch(
-        match.shift_px,
+        shift_px,
         match.peak,
         match.second_peak,
         confident=bool(clear) and not match.at_edge,
         at_edge=match.at_edge,
         gain=match.gain,
     )
+
+
+def is_far(shift_px: npt.NDArray[np.generic], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Tell which shifts, (..., 2), are large for the field."""
+    return np.asarray((np.abs(shift_px) > FAR_SHARE * np.array(shape)).any(axis=-1))
+
+
+def measure_again(
+    filtered: Float32,
+    template: RigidTemplate,
+    shift_px: Float64,
+    *,
+    valid: npt.NDArray[np.bool_] | None = None,
+) -> Float64:
+    """Measure a large shift on the frame moved by whole pixels, nothing taken round the edges.
+
+    Parameters
+    ----------
+    filtered, valid
+        From :func:`filter_frame`.
+    template
+        From :func:`prepare_rigid`.
+    shift_px : (2,)
+        As found; the new one lies within 2.5 px, and in the window.
+
+    Returns
+    -------
+    (2,) float64
+    """
+    whole = np.rint(shift_px).astype(np.int64)
+    moved, shown = move_whole(filtered, valid, whole)
+    found = whole + correlate(moved, template.near, valid=shown).shift_px
+    limit = np.array(template.correlator.search.limit_px)
+    return np.asarray(np.clip(found, -limit, limit), dtype=np.float64)
+
+
+def move_whole(
+    filtered: Float32, valid: npt.NDArray[np.bool_] | None, whole_px: npt.NDArray[np.int64]
+) -> tuple[Float32, npt.NDArray[np.bool_]]:
+    """Move a frame by whole pixels; 0 and not valid where nothing comes in."""
+    moved, shown = np.zeros_like(filtered), np.zeros(filtered.shape, dtype=np.bool_)
+    target, source = (
+        tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(shift, filtered.shape, strict=True))
+        for shift in (whole_px, -whole_px)
+    )
+    moved[target] = filtered[source]
+    shown[target] = True if valid is None else valid[source]
+    return moved, shown
+
+
+def is_sure(shifts: Judged) -> npt.NDArray[np.bool_]:
+    """Tell which frames surely lie where their shift says.
+
+    Parameters
+    ----------
+    shifts
+        Of T frames.
+
+    Returns
+    -------
+    (T,) bool
+        True where the maximum stands out from its rivals, or is one that noise does not reach,
+        and does not lie at the edge of the window.
+    """
+    high = shifts.peak > SURE_PEAK
+    return np.asarray((shifts.confident | high) & ~shifts.at_edge, dtype=np.bool_)
 
 
 def estimate_rigid(
@@ -288,7 +390,8 @@ def estimate_rigid(
     Frame and template pass a difference of Gaussians (1 and 8 px).  The template, not the
     frame, is faded in over 12 px at the edges.  The largest correlation, corrected to that
     of the normalised one, is found to ``1 / upsampling`` px
-    (:func:`clgkit.registration.spectrum.correlate`).  An image fits itself at shift 0.
+    (:func:`clgkit.registration.spectrum.correlate`).  Shifts above a hundredth of the field are
+    measured again on the frame moved by whole pixels.  An image fits itself at shift 0.
     """
     prepared = prepare_rigid(template, max_shift_px=max_shift_px, upsampling=upsampling)
     return register_rigid(frames, prepared)

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from clgkit.registration.alike import frames_alike
 from clgkit.registration.bidirectional import undo_line_offset
+from clgkit.registration.farther import look_farther
 from clgkit.registration.filters import smooth_valid
 from clgkit.registration.frames import FrameCode, find_bad_frames, frame_statistics
-from clgkit.registration.rigid import estimate_rigid, has_structure
+from clgkit.registration.rigid import has_structure, is_sure, prepare_rigid, register_rigid
 from clgkit.registration.settle import settle_shifts
 from clgkit.registration.warp import shift_frames
 
 Float32 = npt.NDArray[np.float32]
 FILL_SIGMA_PX = 8.0
+MOST_SEEDS = 3
+LEAST_MISFIT = 0.05
+"""A frame is no misfit if its correlation lies less than this below the median."""
+MOST_WITHIN_REACH = 0.9
+"""A template moves from the middle of the motion if fewer frames are within its reach."""
 LEAST_LINE_PX = 16
 """Shorter lines of bad pixels are not told from fine structure of the sample."""
 
@@ -48,6 +56,17 @@ def choose_frames(n_frames: int, *, n: int = 200) -> npt.NDArray[np.int64]:
     return (2 * np.arange(n, dtype=np.int64) + 1) * n_frames // (2 * n)
 
 
+class Placed(NamedTuple):
+    """Where frames lie on a template."""
+
+    shift_px: Float32
+    """(n, 2); of frames that were not found, from those around them."""
+    peak: Float32
+    """(n,) correlation."""
+    sure: npt.NDArray[np.bool_]
+    """(n,) which frames were found."""
+
+
 def make_template(
     frames: npt.NDArray[np.generic],
     *,
@@ -63,7 +82,7 @@ def make_template(
     frames : (n, Y, X)
         Spread over the movie (:func:`choose_frames`); any real dtype.  One is enough.
     max_shift_px
-        Larger displacements are not looked for.
+        Largest displacement that will be looked for; the template is placed accordingly.
     iterations
         How often the frames are registered to the template and averaged again.
     bad_pixels : (Y, X) bool
@@ -77,7 +96,8 @@ def make_template(
     (Y, X) float32
         Always finite.  Pixels no shifted frame covers come from the median of the frames,
         pixels never finite from their surroundings.  It lies in the middle of the motion: the
-        median of the shifts of its frames is 0, so that both directions have the same reach.
+        median of the shifts of its frames is 0, so that both directions have the same reach,
+        unless it reaches more frames elsewhere (:func:`find_middle`).
 
     Raises
     ------
@@ -86,12 +106,20 @@ def make_template(
 
     Notes
     -----
-    The median of the good frames; then, `iterations` times, all good frames are
-    registered rigidly to it and the mean of the shifted frames takes its place.  Frames
-    whose shift may be noise take one from the sure frames around them: laid where they look
-    most like the template, frames of noise make a template of noise that later ones agree
-    with.  Frames that fit worst (three robust standard deviations below the median) are left
-    out of the mean.
+    The mean of the good frames that resemble each other most
+    (:func:`~clgkit.registration.alike.frames_alike`), or of another group if most frames do not
+    fit it; then, `iterations` times, all good frames
+    are registered rigidly to it and the mean of the shifted frames takes its place.  Frames not
+    found inside the window, or that fit worse than the others, are looked for up to half the
+    field away (:func:`~clgkit.registration.farther.look_farther`), so that the template is sharp
+    even if the frames move farther than `max_shift_px`.  Frames that are not found at all are
+    left out of the mean if most others are.  In a movie too dim for that they take a shift from
+    the sure frames around them: laid where they look most like the template, frames of noise
+    make a template of noise that later ones agree with.  Frames that fit worst (three robust
+    standard deviations and 0.05 below the median) are left out.
+
+    Starting from the median of all frames instead, as is usual, gives a smear where the sample
+    drifts, and a double image where it jumps; frames fit both wherever they lie.
     """
     codes = find_bad_frames(frame_statistics(frames))
     good = [frame for frame, code in zip(frames, codes, strict=True) if code == FrameCode.OK]
@@ -106,17 +134,94 @@ def make_template(
         sample[:, bad_pixels] = np.nan
     if line_offset_px:
         sample = np.stack([undo_line_offset(frame, line_offset_px) for frame in sample])
-    median = _fill(_median(sample))
-    template = median
-    for _ in range(iterations):
+    template, placed = _begin(sample, max_shift_px)
+    for i in range(iterations):
         if not has_structure(template):
             break
-        shifts = estimate_rigid(sample, template, max_shift_px=max_shift_px)
-        settled = settle_shifts(shifts.shift_px, shifts.confident)
-        centered = settled - np.median(settled, axis=0).astype(np.float32)
-        kept = _fits(shifts.peak)
-        template = _mean_shifted(sample[kept], centered[kept], median)
+        if i:
+            placed = _place(sample, template, max_shift_px)
+        template = _sharpened(sample, placed, max_shift_px)
     return template
+
+
+def _begin(sample: Float32, max_shift_px: float) -> tuple[Float32, Placed]:
+    """Return the mean of frames that are alike, and where the others lie on it.
+
+    If it places less than half of the frames, others are tried, and the best is taken.
+    """
+    left = np.arange(len(sample))
+    tried: list[tuple[int, Float32, Placed]] = []
+    while left.size and len(tried) < MOST_SEEDS:
+        alike = left[frames_alike(sample[left])]
+        template = _fill(_mean(sample[alike], sample.shape[1:]))
+        placed = _place(sample, template, max_shift_px)
+        n_placed = int(placed.sure.sum())
+        tried.append((n_placed, template, placed))
+        if 2 * n_placed >= len(sample):
+            break
+        left = np.setdiff1d(left[~placed.sure[left]], alike)
+    _, template, placed = max(tried, key=lambda one: one[0])
+    return template, placed
+
+
+def _sharpened(sample: Float32, found: Placed, max_shift_px: float) -> Float32:
+    """Return the mean of the frames after they are laid on a template."""
+    shift_px, peak, placed = found
+    counting = placed if 2 * placed.sum() > len(placed) else np.ones_like(placed)
+    used = counting & _fits(peak, peak[counting])
+    middle = find_middle(shift_px[placed] if placed.any() else shift_px, reach_px=max_shift_px)
+    return _mean_shifted(sample, shift_px - middle, used)
+
+
+def _place(sample: Float32, template: Float32, max_shift_px: float) -> Placed:
+    """Find where frames lie on a template, near or far."""
+    if not has_structure(template):
+        nothing = np.zeros(len(sample), dtype=np.float32)
+        return Placed(np.zeros((len(sample), 2), dtype=np.float32), nothing, nothing > 0)
+    prepared = prepare_rigid(template, max_shift_px=max_shift_px)
+    near = register_rigid(sample, prepared)
+    shift_px, peak, placed = near.shift_px.copy(), near.peak.copy(), is_sure(near)
+    doubtful = np.flatnonzero(~(placed & _fits(peak, peak)))
+    if doubtful.size:
+        far = look_farther(sample[doubtful], prepared)
+        found = is_sure(far) & ~(placed[doubtful] & (far.peak < peak[doubtful]))
+        there = doubtful[found]
+        shift_px[there], peak[there], placed[there] = far.shift_px[found], far.peak[found], True
+    return Placed(settle_shifts(shift_px, placed), peak, placed)
+
+
+def find_middle(shift_px: npt.NDArray[np.floating], *, reach_px: float) -> Float32:
+    """Find where a template has to lie to have as many frames as possible within reach.
+
+    Parameters
+    ----------
+    shift_px : (n, 2)
+        Shifts that lay frames on one place, at least one.
+    reach_px
+        Largest shift that will be looked for, per axis; a tenth of it is kept in reserve.
+
+    Returns
+    -------
+    (2,) float32
+        The median, if nine frames of ten are within reach of it.  Otherwise one of the places
+        that reach most, as near as can be to the median of the frames it reaches.
+    """
+    reach = 0.9 * reach_px
+    return np.array([_middle(np.sort(column), reach) for column in shift_px.T], dtype=np.float32)
+
+
+def _middle(ordered: npt.NDArray[np.floating], reach: float) -> float:
+    median = float(np.median(ordered))
+    if np.mean(np.abs(ordered - median) <= reach) >= MOST_WITHIN_REACH:
+        return median
+    first = np.arange(len(ordered))
+    after = np.searchsorted(ordered, ordered + 2 * reach, side="right")
+    centers = [
+        np.clip(np.median(ordered[i:j]), ordered[j - 1] - reach, ordered[i] + reach)
+        for i, j in zip(first, after, strict=True)
+        if j - i == (after - first).max()
+    ]
+    return float(min(centers, key=lambda center: abs(center - median)))
 
 
 def plan_bins(n_frames: int, *, bin_frames: int = 200) -> list[slice]:
@@ -302,11 +407,11 @@ def _stands_out_in_lines(image: Float32, limit: float, axis: int) -> npt.NDArray
     return lines
 
 
-def _fits(peak: Float32) -> npt.NDArray[np.bool_]:
-    """Tell which frames look like the template, compared with the others."""
-    middle = np.median(peak)
-    scale = 1.4826 * np.median(np.abs(peak - middle))
-    return np.asarray(peak >= middle - 3 * scale, dtype=np.bool_)
+def _fits(peak: Float32, compared: Float32) -> npt.NDArray[np.bool_]:
+    """Tell which frames look like the template, compared with some of them."""
+    middle = np.median(compared)
+    scale = 1.4826 * np.median(np.abs(compared - middle))
+    return np.asarray(peak >= middle - max(3 * scale, LEAST_MISFIT), dtype=np.bool_)
 
 
 def _median(sample: Float32) -> Float32:
@@ -319,15 +424,26 @@ def _median(sample: Float32) -> Float32:
     return np.where(count > 0, middle, np.float32(np.nan))
 
 
-def _mean_shifted(sample: Float32, shift_px: Float32, instead: Float32) -> Float32:
-    total = np.zeros(instead.shape, dtype=np.float64)
-    count = np.zeros(instead.shape, dtype=np.int64)
-    for t in range(len(sample)):
-        moved = shift_frames(sample[t : t + 1], shift_px[t : t + 1])[0]
-        valid = np.isfinite(moved)
-        np.add(total, moved, out=total, where=valid)
+def _mean(frames: Iterable[Float32], shape: tuple[int, ...]) -> Float32:
+    """Return the mean of finite values, NaN where there are none."""
+    total, count = np.zeros(shape, dtype=np.float64), np.zeros(shape, dtype=np.int64)
+    for frame in frames:
+        valid = np.isfinite(frame)
+        np.add(total, frame, out=total, where=valid)
         count += valid
-    return np.where(count > 0, total / np.maximum(count, 1), instead).astype(np.float32)
+    mean = total / np.maximum(count, 1)
+    return np.where(count > 0, mean, np.nan).astype(np.float32)
+
+
+def _mean_shifted(sample: Float32, shift_px: Float32, used: npt.NDArray[np.bool_]) -> Float32:
+    """Return the mean of shifted frames; where they show nothing, the median as recorded."""
+    frames = np.flatnonzero(used)
+    moved = (shift_frames(sample[t : t + 1], shift_px[t : t + 1])[0] for t in frames)
+    mean = _mean(moved, sample.shape[1:])
+    missing = ~np.isfinite(mean)
+    if missing.any():
+        mean[missing] = _median(sample[:, missing])
+    return _fill(mean)
 
 
 def _fill(image: Float32) -> Float32:

@@ -72,9 +72,17 @@ def scanning(results: Results) -> Markup:
     said.append(f"{counted(n_bad, 'bad pixel')} in all planes.")
     if summary["n_at_limit"]:
         limit = number(results.setting("correct_motion", "max_shift_px"))
+        farthest = summary.get("farthest_px")
+        where = f" or beyond, up to {number(farthest)} px away" if farthest else ""
         said.append(
-            f"{counted(summary['n_at_limit'], 'frame')} lay at the limit of {limit} px: raise "
-            "max_shift_px."
+            f"{counted(summary['n_at_limit'], 'frame')} lay at the limit of {limit} px{where}: "
+            "raise max_shift_px."
+        )
+    seen = [plane["seen_in_all"] for plane in summary["planes"] if plane.get("seen_in_all")]
+    if seen:
+        said.append(
+            f"All good frames show {number(100 * np.median(seen), 2)} % of the field of their "
+            f"plane (median of the planes; least {number(100 * min(seen), 2)} %)."
         )
     return paragraph(" ".join(said))
 

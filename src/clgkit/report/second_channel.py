@@ -65,9 +65,23 @@ def second_channel(results: Results) -> Markup:
         "aligned on the microscope. Right: correlation of every frame with the mean of its "
         f"channel, averaged over planes; the median of the nuclear channel is {number(middle, 2)}. "
         "Fewer photons lower it throughout; a dip in both lines is a moment that fits badly."
+        + _score(results)
     )
     drawn = svg(draw, name="second-channel", alt="Both channels, and their agreement", height_in=3)
     return figure(drawn, caption)
+
+
+def _score(results: Results) -> str:
+    """Return a sentence about how much better frames agree, on which nothing was estimated."""
+    quality = results.array("apply_motion.quality")
+    if quality is None or not np.isfinite(quality.values).any():
+        return ""
+    before, after = np.nanmedian(np.asarray(quality.values, np.float64), axis=0)
+    return (
+        " The shifts were not estimated on this channel: the correlation of its frames with the "
+        f"mean of the others, over the same pixels, was {number(before, 2)} before and is "
+        f"{number(after, 2)} (median of the planes)."
+    )
 
 
 def overlaid(green: npt.NDArray[Any], magenta: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 Float32: TypeAlias = npt.NDArray[np.float32]
+Float64: TypeAlias = npt.NDArray[np.float64]
 Int32: TypeAlias = npt.NDArray[np.int32]
 Int64: TypeAlias = npt.NDArray[np.int64]
 UInt32: TypeAlias = npt.NDArray[np.uint32]
@@ -211,11 +212,12 @@ def _flood(
 
 @njit(cache=True, nogil=True)
 def keep_pieces(
-    labels: Int32, starts: Int64, ids: UInt32, shape: tuple[int, int, int], min_voxels: float
+    labels: Int32, starts: Int64, ids: UInt32, shape: tuple[int, int, int], min_voxels: Float64
 ) -> UInt32:
     """Return, with its id, the 6-connected piece of every object that holds its start.
 
-    Objects without a start (-1), and pieces of fewer voxels, are left out.  `labels` is used up.
+    Objects without a start (-1), and pieces of fewer voxels than each one's `min_voxels`, are left
+    out.  `labels` is used up.
     """
     result = np.zeros(labels.size, np.uint32)
     found = np.empty(labels.size, np.int64)
@@ -223,7 +225,7 @@ def keep_pieces(
         if starts[number] < 0 or labels[starts[number]] != number + 1:
             continue
         count = _flood(labels, starts[number], number + 1, shape, found)
-        if count >= min_voxels:
+        if count >= min_voxels[number]:
             for k in range(count):
                 result[found[k]] = ids[number]
     return result.reshape(shape)

@@ -47,12 +47,22 @@ def flat_index(places: Int64, shape: tuple[int, ...]) -> Int64:
 
 def as_tile(tile: npt.NDArray[np.generic]) -> Float32:
     """Return the values of a tile as float32, or refuse them."""
+    check_tile(tile)
+    return as_finite(tile)
+
+
+def check_tile(tile: npt.NDArray[np.generic]) -> None:
+    """Refuse what is no tile (z, y, x) of real numbers."""
     if tile.ndim != 3:
         raise ValueError(f"a tile has the axes z, y, x; found an array of shape {tile.shape}")
     if np.iscomplexobj(tile) or tile.dtype.kind not in "uifb":
         raise TypeError(f"fluorescence is a real number; found dtype {tile.dtype}")
+
+
+def as_finite(part: npt.NDArray[np.generic]) -> Float32:
+    """Return part of a tile as float32, or refuse it."""
     with np.errstate(over="ignore"):  # what overflows float32 is reported below
-        values = tile.astype(np.float32)
+        values = part.astype(np.float32)
     if not np.isfinite(values).all():
         raise ValueError(
             "the volume holds NaN or infinity, or numbers beyond float32; replace them first"

@@ -274,7 +274,7 @@ def grow_nuclei(
     drop_dim(basins, smooth, low + np.float32(height_share) * (smooth.ravel()[starts] - low))
     # Where the whole volume is thinner than a nucleus, only sections of nuclei can be seen.
     smallest = min_volume_share * math.pi / 6 * math.prod(np.minimum(size, tile.shape))
-    labels: UInt32 = keep_pieces(basins, starts, ids, tile.shape, smallest)
+    labels: UInt32 = keep_pieces(basins, starts, ids, tile.shape, np.full(len(ids), smallest))
     return labels
 
 

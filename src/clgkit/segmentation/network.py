@@ -38,6 +38,9 @@ from clgkit.segmentation.network_input import (
 from clgkit.segmentation.network_objects import (
     DISTANCE_LEVELS,
     FOREGROUND_LEVELS,
+    MIN_PEAK,
+    MIN_PROBABILITY,
+    MIN_VOLUME_SHARE,
     Confidence,
     find_network_seeds,
     grow_network_nuclei,
@@ -68,6 +71,8 @@ STRIDE = 4  # nodes: the network halves a plane twice
 MARGIN = 32  # nodes: no output depends on an input further away
 WIDEST = 256  # nodes: wider planes are cut, always at the same places; costs nothing, saves memory
 SLAB = 16  # slices of a block of `segment_network`
+SHOWN = 4  # slices whose input is held at a time
+BATCH = 16  # windows that another device than the processor works on together
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,19 @@ class NucleusNetwork:
     ----------
     weights
         The bytes of an ONNX file with the input (n, 8, H, W) and the output (n, 2, H, W).
+    device
+        ``"cpu"`` runs it on onnxruntime; every other name is a device of torch, such as
+        ``"cuda"``, which needs the extra ``deep``.
 
     Notes
     -----
     It travels between processes as bytes; each makes a session of its own.  One thread, in a
-    fixed order of summation: the same processor gives the same numbers.
+    fixed order of summation: the same processor gives the same numbers.  Outputs of torch differ
+    from those of onnxruntime by less than 1e-4.
     """
 
     weights: bytes
+    device: str = "cpu"
 
     @cached_property
     def session(self) -> Any:
@@ -115,8 +125,21 @@ class NucleusNetwork:
             )
         return session
 
-    def __getstate__(self) -> dict[str, bytes]:
-        return {"weights": self.weights}
+    @cached_property
+    def module(self) -> Any:
+        """The network as torch has it, on its device.
+
+        Raises
+        ------
+        ImportError
+            If torch or onnx is missing.
+        """
+        from clgkit.segmentation.training_graph import read_onnx  # noqa: PLC0415  (an extra)
+
+        return read_onnx(self.weights).to(self.device).eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"weights": self.weights, "device": self.device}
 
     def run(self, channels: Float32) -> Float32:
         """Return log-odds and distance (2, H, W) of one slice.
@@ -126,8 +149,21 @@ class NucleusNetwork:
         channels : (8, H, W)
             As `ShownSlices.stack` gives them; H and W are multiples of 4.
         """
-        name = self.session.get_inputs()[0].name
-        result: Float32 = self.session.run(None, {name: channels[None]})[0][0]
+        result: Float32
+        if self.device == "cpu":
+            name = self.session.get_inputs()[0].name
+            result = self.session.run(None, {name: channels[None]})[0][0]
+        else:
+            result = self.run_together(channels[None])[0]
+        return result
+
+    def run_together(self, channels: Float32) -> Float32:
+        """Return log-odds and distance (n, 2, H, W) of slices (n, 8, H, W)."""
+        if self.device == "cpu":
+            return np.stack([self.run(one) for one in channels])
+        from clgkit.segmentation.training_graph import answer_together  # noqa: PLC0415  (an extra)
+
+        result: Float32 = answer_together(self.module, channels)
         return result
 
 
@@ -199,12 +235,20 @@ def predict_nuclei(
     if wanted.size == 0:
         return NetworkMaps(foreground, distance)
     low, high = int(wanted.min()), int(wanted.max()) + 1
-    shown = network_slices(
-        block, grid=grid, scaling=scaling, nodes=(low, high), first_slice=first_slice
-    )
     maps = np.empty((2, high - low, *grid.shape[1:]), np.float32)
-    for node in range(low, high):
-        maps[:, node - low] = _predict_slice(network, shown, node)
+    together = 1 if network.device == "cpu" else BATCH
+    for chunk in _parts(range(low, high), max(SHOWN, together)):
+        # What a slice needs of its neighbours is made again for every chunk: that costs little.
+        shown = network_slices(
+            block,
+            grid=grid,
+            scaling=scaling,
+            nodes=(chunk.start, chunk.stop),
+            first_slice=first_slice,
+        )
+        for nodes in _parts(chunk, together):
+            maps[:, nodes.start - low : nodes.stop - low] = _predict_slices(network, shown, nodes)
+        del shown  # before there is another one
     for k in range(start, stop):
         for part, levels, out in zip(
             maps, (FOREGROUND_LEVELS, DISTANCE_LEVELS), (foreground, distance), strict=True
@@ -215,17 +259,25 @@ def predict_nuclei(
     return NetworkMaps(foreground, distance)
 
 
-def _predict_slice(network: NucleusNetwork, shown: ShownSlices, node: int) -> Float32:
-    """Return probability and distance (2, H, W) of one slice of the grid."""
-    channels = shown.stack(node)
-    height, width = channels.shape[1:]
-    beyond = [(0, 0), (0, -height % STRIDE), (0, -width % STRIDE)]
-    channels = np.pad(channels, beyond, mode="edge")
-    result = np.empty((2, *channels.shape[1:]), np.float32)
-    for core, padded, inner in _windows(channels.shape[1:]):
-        result[:, *core] = network.run(np.ascontiguousarray(channels[:, *padded]))[:, *inner]
-    result = result[:, :height, :width]
-    return np.stack([expit(result[0]), result[1]])
+def _parts(whole: range, length: int) -> Iterator[range]:
+    for start in range(whole.start, whole.stop, length):
+        yield range(start, min(start + length, whole.stop))
+
+
+def _predict_slices(network: NucleusNetwork, shown: ShownSlices, nodes: range) -> Float32:
+    """Return probability and distance (2, n, H, W) of slices of the grid."""
+    height, width = shown.whole.shape[1:]
+    padded_shape = (height + -height % STRIDE, width + -width % STRIDE)
+    result = np.empty((len(nodes), 2, *padded_shape), np.float32)
+    for core, padded, inner in _windows(padded_shape):
+        seen = ShownSlices(shown.first, shown.local[:, *padded], shown.whole[:, *padded])
+        window = np.stack([seen.stack(node) for node in nodes])
+        beyond = [(0, part.stop - part.start - n)
+                  for part, n in zip(padded, window.shape[2:], strict=True)]  # fmt: skip
+        window = np.pad(window, [(0, 0), (0, 0), *beyond], mode="edge")
+        result[:, :, *core] = network.run_together(window)[:, :, *inner]
+    result = result[..., :height, :width]
+    return np.stack([expit(result[:, 0]), result[:, 1]])
 
 
 def _windows(shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], ...]]:
@@ -245,9 +297,9 @@ def segment_network(
     voxel_um: tuple[float, float, float],
     diameter_um: Size | None = None,
     network: NucleusNetwork | None = None,
-    threshold: float = 0.5,
-    peak: float = 0.42,
-    min_volume_share: float = 0.13,
+    threshold: float = MIN_PROBABILITY,
+    peak: float = MIN_PEAK,
+    min_volume_share: float = MIN_VOLUME_SHARE,
     slab_px: int = SLAB,
 ) -> NetworkNuclei:
     """Segment the nuclei of a stack with the network.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from clgkit.segmentation.blobs import Size, size_px
+from clgkit.segmentation.blobs import Size, as_finite, size_px
 
 __all__ = ["NODES", "NetworkGrid", "Taps", "combine_slices", "network_grid", "resample_plane"]
 
@@ -117,13 +117,13 @@ def _taps(n_out: int, n_in: int, step: float) -> Taps:
     return Taps(np.clip(index, 0, n_in - 1), weights.astype(np.float32))
 
 
-def combine_slices(block: Float32, taps: Taps, node: int, first: int) -> Float32:
+def combine_slices(block: npt.NDArray[np.generic], taps: Taps, node: int, first: int) -> Float32:
     """Return the plane (Y, X) of one node along z.
 
     Parameters
     ----------
     block : (Z, Y, X)
-        Samples from `first` on.
+        Samples from `first` on, of any real dtype; they become float32 slice by slice.
     taps
         Along z.
     node
@@ -134,7 +134,7 @@ def combine_slices(block: Float32, taps: Taps, node: int, first: int) -> Float32
     total: Float32 | None = None
     for index, weight in zip(taps.sources[node] - first, taps.weights[node], strict=True):
         if weight > 0:
-            part = block[index] if weight == 1 else block[index] * weight
+            part = as_finite(block[index]) * weight
             total = part if total is None else total + part
     return np.asarray(total, np.float32)
 

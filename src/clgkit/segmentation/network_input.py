@@ -9,7 +9,7 @@ import numpy.typing as npt
 from numba import njit
 from scipy import ndimage
 
-from clgkit.segmentation.blobs import as_tile
+from clgkit.segmentation.blobs import check_tile
 from clgkit.segmentation.network_grid import (
     CONTEXT,
     NODES,
@@ -95,11 +95,11 @@ def network_statistics(
     core
         The slices of the block that are asked for; None: all that have their halo.
     """
-    values = as_tile(block)
+    check_tile(block)
     start, stop, _ = (core or grid.core_of(first_slice, len(block))).indices(len(block))
     low, high = grid.slices_at(first_slice + start, first_slice + stop)
     rows = []
-    for plane in _planes(values, grid, low, high, first_slice):
+    for plane in _planes(block, grid, low, high, first_slice):
         _, deviation = _local_levels(plane)
         stride = max(1, math.isqrt(plane.size // SAMPLES))
         dark, bright = np.percentile(plane[::stride, ::stride], [DARK, BRIGHT])
@@ -152,10 +152,11 @@ def network_slices(
     first_slice
         Where the block begins in the stack.
     """
+    check_tile(block)
     low, high = max(nodes[0] - CONTEXT, 0), min(nodes[1] + CONTEXT, grid.shape[0])
     local = np.empty((high - low, *grid.shape[1:]), np.float32)
     whole = np.empty_like(local)
-    planes = _planes(as_tile(block), grid, low, high, first_slice)
+    planes = _planes(block, grid, low, high, first_slice)
     for k, plane in enumerate(planes):
         mean, deviation = _local_levels(plane)
         floor = scaling.floor[low + k]
@@ -170,7 +171,7 @@ def network_slices(
 
 
 def _planes(
-    block: Float32, grid: NetworkGrid, low: int, high: int, first_slice: int
+    block: npt.NDArray[np.generic], grid: NetworkGrid, low: int, high: int, first_slice: int
 ) -> Iterable[Float32]:
     """Yield the slices `low` to `high` - 1 of the grid."""
     along = grid.forth(0)

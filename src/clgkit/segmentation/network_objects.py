@@ -19,6 +19,9 @@ from clgkit.segmentation.classical import Seeds
 __all__ = [
     "DISTANCE_LEVELS",
     "FOREGROUND_LEVELS",
+    "MIN_PEAK",
+    "MIN_PROBABILITY",
+    "MIN_VOLUME_SHARE",
     "Confidence",
     "find_network_seeds",
     "grow_network_nuclei",
@@ -37,6 +40,16 @@ FOREGROUND_LEVELS = 255
 """The foreground map is the probability times this."""
 DISTANCE_LEVELS = 200
 """The distance map is the distance to the surface over its maximum, times this."""
+MIN_PROBABILITY = 0.5
+"""Voxels of a lower probability are background, unless a caller says otherwise."""
+MIN_PEAK = 0.45
+"""Least depth of a seed, where the middle of a whole nucleus has 1."""
+MIN_VOLUME_SHARE = 0.12
+"""Least volume of a nucleus, as a share of an ellipsoid of the diameter."""
+# Of a nucleus that a face of the stack cuts, only a slice may be seen, and a shallow one:
+CUT_PEAK = 0.45  # its seed needs this share of the least depth,
+CUT_VOLUME = 1 / 6  # it needs this share of the least volume,
+CUT_SURE = 0.4  # but a mean probability that far from the threshold to 1.
 SMOOTH_SHARE = np.full(3, 1 / 12)  # of the diameter: smoothing of the distance before the ascent
 PEAK_SHARE = np.array([1 / 6, 1 / 4, 1 / 4])  # of the diameter: half the box of a maximum
 REACH = 0.8  # of the diameter: how far from its seed a nucleus may extend
@@ -71,8 +84,8 @@ def find_network_seeds(
     *,
     voxel_um: tuple[float, float, float],
     diameter_um: Size,
-    threshold: float = 0.5,
-    peak: float = 0.42,
+    threshold: float = MIN_PROBABILITY,
+    peak: float = MIN_PEAK,
 ) -> Seeds:
     """Find the peaks of the distance, one per nucleus.
 
@@ -85,7 +98,8 @@ def find_network_seeds(
     threshold
         Least probability of the foreground.
     peak
-        Least distance, where a whole nucleus has 1.
+        Least distance, where a whole nucleus has 1; on a face of the stack 0.45 of it, for there
+        the middle of a nucleus may lie outside.
 
     Notes
     -----
@@ -96,8 +110,10 @@ def find_network_seeds(
     response = _response(foreground, distance, size, threshold)
     parents = ascent_parents(response, _box(size)).reshape(response.shape)
     own = np.arange(parents.size, dtype=np.int32).reshape(parents.shape)
-    places = np.argwhere((parents == own) & (response > peak)).astype(np.int64)
-    return Seeds(places, response[tuple(places.T)])
+    places = np.argwhere((parents == own) & (response > CUT_PEAK * peak)).astype(np.int64)
+    values = response[tuple(places.T)]
+    good = (values > peak) | _on_face(places, response.shape, size)
+    return Seeds(places[good], values[good])
 
 
 def grow_network_nuclei(
@@ -108,8 +124,8 @@ def grow_network_nuclei(
     *,
     voxel_um: tuple[float, float, float],
     diameter_um: Size,
-    threshold: float = 0.5,
-    min_volume_share: float = 0.13,
+    threshold: float = MIN_PROBABILITY,
+    min_volume_share: float = MIN_VOLUME_SHARE,
 ) -> UInt32:
     """Give every voxel of the foreground the id of the seed that its ascent ends at.
 
@@ -130,6 +146,12 @@ def grow_network_nuclei(
     -------
     (Z, Y, X) uint32
         Every id is one 6-connected piece.  Right in the core; in the halo labels are incomplete.
+
+    Notes
+    -----
+    A nucleus whose seed lies on a face of the stack is cut by it.  A sixth of the volume is enough
+    for it, but its mean probability must reach 0.7 (at a threshold of 0.5; two fifths of the way
+    from the threshold to 1).
     """
     size = size_px(voxel_um, diameter_um)
     places = np.asarray(seeds, np.int64).reshape(-1, 3)
@@ -145,7 +167,13 @@ def grow_network_nuclei(
     basins = label_basins(parents, flat, response.shape, reach)
     # Where the whole stack is thinner than a nucleus, only sections of nuclei can be seen.
     smallest = min_volume_share * math.pi / 6 * math.prod(np.minimum(size, foreground.shape))
-    labels: UInt32 = keep_pieces(basins, flat, ids, response.shape, smallest)
+    least = np.full(len(ids), smallest)
+    cut = _on_face(places, response.shape, size)
+    if cut.any():
+        sure = threshold + CUT_SURE * (1 - threshold)
+        known = _mean_probability(basins, foreground, len(ids)) >= sure
+        least[cut] = np.where(known[cut], CUT_VOLUME * smallest, np.inf)
+    labels: UInt32 = keep_pieces(basins, flat, ids, response.shape, least)
     return labels
 
 
@@ -183,6 +211,27 @@ def join_confidence(parts: Iterable[Confidence]) -> Confidence:
     with np.errstate(invalid="ignore"):
         probability = total / voxels / FOREGROUND_LEVELS
     return Confidence(voxels, probability, np.max([part.peak for part in parts], axis=0))
+
+
+def _on_face(places: Int64, shape: tuple[int, ...], size: Float64) -> npt.NDArray[np.bool_]:
+    """Tell which places lie on a face of the tile.
+
+    In the core that is a face of the stack, for all others are a halo away.  Faces of a stack that
+    is thinner than a nucleus do not count: they cut all of them.
+    """
+    thick = np.array(shape) >= size
+    at_end = (places == 0) | (places == np.array(shape) - 1)
+    on_face: npt.NDArray[np.bool_] = (at_end & thick).any(axis=1)
+    return on_face
+
+
+def _mean_probability(basins: npt.NDArray[np.int32], foreground: UInt8, n_seeds: int) -> Float64:
+    """Return (n,) the mean probability in the basin of every seed; NaN where it is empty."""
+    counts = np.bincount(basins, minlength=n_seeds + 1)[1:]
+    total = np.bincount(basins, weights=foreground.ravel(), minlength=n_seeds + 1)[1:]
+    with np.errstate(invalid="ignore"):  # a seed whose basin another id has taken
+        mean: Float64 = total / counts / FOREGROUND_LEVELS
+    return mean
 
 
 def _box(size: Float64) -> Int64:

@@ -6,6 +6,9 @@ This module needs the extra ``deep``.
 from __future__ import annotations
 
 import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +27,7 @@ except ImportError as error:
 __all__ = [
     "NucleusNet",
     "answer",
+    "answer_together",
     "channels_last",
     "pack_state",
     "read_onnx",
@@ -39,6 +43,8 @@ WIDTHS = (16, 32, 64)
 EPSILON = 1e-5
 OPSET = 17
 BATCHES = "num_batches_tracked"
+SWITCH = threading.RLock()
+"""Held while the precision of convolutions, which is one for all threads, is changed."""
 
 
 def _block(n_in: int, n_out: int) -> nn.Sequential:
@@ -87,9 +93,37 @@ def channels_last(net: NucleusNet) -> NucleusNet:
 def answer(net: NucleusNet, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return what torch makes of one slice (8, H, W): log-odds and distance (2, H, W)."""
     net.eval()
-    with torch.no_grad():
-        made: npt.NDArray[np.float32] = net(torch.from_numpy(channels[np.newaxis])).numpy()[0]
+    made: npt.NDArray[np.float32] = answer_together(net, channels[np.newaxis])[0]
     return made
+
+
+def answer_together(net: NucleusNet, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return log-odds and distance (n, 2, H, W) of slices (n, 8, H, W).
+
+    Notes
+    -----
+    It runs where the weights are.  GPUs would round single precision to ten bits; they may not,
+    so that a nucleus does not depend on the device.
+    """
+    device = net.leave.weight.device
+    with torch.no_grad(), _whole_precision(device):
+        made: npt.NDArray[np.float32] = net(torch.from_numpy(channels).to(device)).cpu().numpy()
+    return made
+
+
+@contextmanager
+def _whole_precision(device: torch.device) -> Iterator[None]:
+    """Keep a GPU from rounding what it multiplies."""
+    if device.type != "cuda":
+        yield
+        return
+    with SWITCH:
+        before = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = False
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = before
 
 
 def _twice(x: torch.Tensor) -> torch.Tensor:

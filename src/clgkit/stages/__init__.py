@@ -71,14 +71,14 @@ class Source(NamedTuple):
     field: str = ""
 
 
-EXTRA = ("plane_map", "reference", "nuclear", "model", "labels", "denoiser")
+EXTRA = ("plane_map", "reference", "nuclear", "model", "labels", "denoiser", "psf")
 """Raw inputs that a run may lack."""
 
 
 STAGES: dict[str, Stage] = {
     "deconvolve": Stage(
         "Structural stack with less noise, and sharper where that is asked for",
-        {"structure": "structure"},
+        {"structure": "structure", "psf": "psf?"},
         optional=True,
     ),
     "normalize_contrast": Stage(
@@ -93,12 +93,12 @@ STAGES: dict[str, Stage] = {
             "model": "model?",
             "labels": "labels?",
         },
-        version=2,
+        version=3,
     ),
     "correct_motion": Stage(
         "Functional movie with the motion of every frame undone",
         {"function": "function", "reference": "reference?"},
-        version=2,
+        version=3,
     ),
     "denoise": Stage(
         "Functional movie with its noise taken out, as pixels or as factors",
@@ -119,6 +119,7 @@ STAGES: dict[str, Stage] = {
             "template": "correct_motion.template",
         },
         optional=True,
+        version=3,
     ),
     "align_planes": Stage(
         "Structural slice and offset of every functional plane",
@@ -130,7 +131,7 @@ STAGES: dict[str, Stage] = {
             "corrected": "apply_motion.corrected or correct_motion.corrected?",
             "bad_frames": "correct_motion.bad_frames?",
         },
-        version=2,
+        version=3,
     ),
     "extract_traces": Stage(
         "Fluorescence of every nucleus on every plane that cuts it",

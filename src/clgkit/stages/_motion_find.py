@@ -15,6 +15,8 @@ from clgkit.blocks import Output, output
 from clgkit.registration import FrameStatistics
 from clgkit.stages._motion_follow import follow_bins, follow_normcorre
 from clgkit.stages._motion_frames import (
+    PHASE,
+    FrameFit,
     Search,
     centers_of,
     finite,
@@ -45,8 +47,8 @@ class Fields(NamedTuple):
     template: xr.DataArray
     shifts: xr.DataArray
     patch_shifts: xr.DataArray
-    phases: xr.DataArray | None
     outliers: xr.DataArray
+    fit: xr.DataArray
 
 
 def find_fields(
@@ -119,7 +121,7 @@ def _statistics_of(function: Movie) -> Output:
 
 
 def _outputs(function: Movie, search: Search) -> list[Output]:
-    """Return where shifts go: of frames, of patches, phases where there are any, outliers."""
+    """Return where shifts go: of frames, of patches, phases if any, outliers, their fit."""
     centers = _centers(function, search)
     grid: dict[str, Any] = {"patch_y": len(centers.y), "patch_x": len(centers.x)}
     made = [
@@ -128,7 +130,9 @@ def _outputs(function: Movie, search: Search) -> list[Output]:
     ]
     if search.normcorre is not None:
         made.append(output("found_phases", PATCH_DIMS[:-1], function, **grid))
-    return [*made, output("found_outliers", ("time", "z"), function, np.uint8)]
+    outliers = output("found_outliers", ("time", "z"), function, np.uint8)
+    n_numbers = len(FrameFit._fields)
+    return [*made, outliers, output("fit", ("time", "z", "measure"), function, measure=n_numbers)]
 
 
 def _centers(function: Movie, search: Search) -> registration.Centers:
@@ -143,10 +147,12 @@ def _labelled(  # noqa: PLR0917  (the parts of the result)
     bad_frames: xr.DataArray,
     search: Search,
 ) -> Fields:
-    shifts, patch_shifts, *phases, outliers = found
+    shifts, patch_shifts, *phases, outliers, fit = found
     centers = centers_of((template.sizes["y"], template.sizes["x"]), search)
     patch_shifts.coords["patch_y"] = ("patch_y", centers.y)
     patch_shifts.coords["patch_x"] = ("patch_x", centers.x)
+    if phases:
+        patch_shifts.coords[PHASE] = (PATCH_DIMS[:-1], phases[0].values)
     return Fields(
         statistics,
         bad_frames,
@@ -154,8 +160,8 @@ def _labelled(  # noqa: PLR0917  (the parts of the result)
         template,
         shifts,
         patch_shifts,
-        phases[0] if phases else None,
         outliers,
+        fit,
     )
 
 
@@ -202,7 +208,7 @@ def _register(
         found = register(finite(block.values[:, 0]), prepared, search)
     else:
         found = still(block.sizes["time"], _centers(block, search))
-    parts = (found.shift_px, found.patch_px, found.outlier)
+    parts = (found.shift_px, found.patch_px, found.outlier, found.fit)
     return (_statistics(block), *(part[:, None] for part in parts))
 
 

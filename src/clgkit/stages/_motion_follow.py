@@ -18,6 +18,7 @@ from clgkit.stages._motion_frames import (
     filled,
     finite,
     move,
+    not_fitted,
     not_negative,
     prepare,
     register,
@@ -86,8 +87,8 @@ def follow_bins(
 
     Returns
     -------
-    Shifts (T, 1, 2), those of patches (T, 1, ny, nx, 2), outliers (T, 1), template (1, Y, X).
-    Bad frames have shift 0.
+    Shifts (T, 1, 2), those of patches (T, 1, ny, nx, 2), outliers (T, 1), numbers of their fit
+    (T, 1, 3), template (1, Y, X).  Bad frames have shift 0.
     """
     first, bad = template.values[0], bad_pixels.values[0] > 0
     centers = centers_of(first.shape, search)
@@ -105,7 +106,7 @@ def follow_bins(
             running.add(move(read[sure], new.patch_px[sure], None, centers, search))
             _put(found, frames.good[part], new)
         running.finish_bin()
-    parts = (found.shift_px, found.patch_px, found.outlier)
+    parts = (found.shift_px, found.patch_px, found.outlier, found.fit)
     return (*(part[:, None] for part in parts), running.image[None])
 
 
@@ -148,7 +149,8 @@ def follow_normcorre(
     for made in registration.iterate_like_normcorre(frames, settings, template=given):
         part = good[made.start : made.start + len(made.frames)]
         limit = at_limit(made.rigid, settings)
-        _put(found, part, Found(made.rigid, made.patch_shift, made.patch_phase, limit))
+        fit = not_fitted(len(part))
+        _put(found, part, Found(made.rigid, made.patch_shift, made.patch_phase, limit, fit))
         image = made.template + np.float32(least)
     final = image if template is None else template.values[0]
     return (*(part[:, None] for part in found), final[None])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,19 @@ from clgkit import registration
 from clgkit.registration.bidirectional import undo_line_offset
 from clgkit.registration.patches import plan_patches
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 Float32 = npt.NDArray[np.float32]
 Frames = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 Prepared: TypeAlias = registration.RigidTemplate | registration.PreparedPiecewise | Float32
 """A template made ready; NoRMCorre takes it as it is."""
 
-SURE_PEAK = 0.4
-"""A correlation that noise does not reach: a small field of like cells has rivals, but fits."""
+PHASE = "phase_rad"
+"""Coordinate of the shifts of NoRMCorre's patches: phase of the correlation there."""
+RIM_PX = 0.5
+"""A frame this near the limit that was not found inside lies at the limit, or beyond."""
 LARGE_FIELD_PX = 768
 """From here on NoRMCorre's patches are those recommended for 1024 px, below those for 512 px."""
 
@@ -31,7 +36,7 @@ class OutlierCode(IntEnum):
     MISFIT = 1
     """It agrees with its template far less than the other frames of its plane."""
     LIMIT = 2
-    """Its shift is the largest that was looked for: the true one may be larger."""
+    """Its shift is the largest that was looked for, or it fits the template beyond that."""
     UNSURE = 3
     """It shows too little to be registered: its shift is that of the frames around it."""
 
@@ -70,6 +75,19 @@ class Found(NamedTuple):
     """(T, ny, nx) of NoRMCorre's patches; 0 otherwise."""
     outlier: npt.NDArray[np.uint8]
     """(T,) `OutlierCode`: FINE, LIMIT or UNSURE."""
+    fit: Float32
+    """(T, 3) what `FrameFit` lists."""
+
+
+class FrameFit(NamedTuple):
+    """How well the filtered frame fits the filtered template; NaN where it was not measured."""
+
+    peak: float
+    """Their correlation at the shift of the whole frame."""
+    second_peak: float
+    """The largest one elsewhere, 4 px or more away."""
+    residual_px: float
+    """What patches measured less the smooth field, rms over the patches, in pixels."""
 
 
 def like_normcorre(shape: tuple[int, int], *, rigid: bool) -> registration.NormcorreSettings:
@@ -120,6 +138,12 @@ def filled(frames: Frames, line_offset_px: float) -> Float32:
     return whole
 
 
+def phases_of(patch_shifts: xr.DataArray) -> Float32 | None:
+    """Return the phases (T, ny, nx) that go with the shifts of one plane, if any do."""
+    phases = patch_shifts.coords.get(PHASE)
+    return None if phases is None else np.asarray(phases.values[:, 0], np.float32)
+
+
 def not_negative(template: Float32) -> Float32:
     """Return a template as NoRMCorre needs it: without gaps, and 0 at least."""
     whole = filled(template[None], 0.0)[0]
@@ -161,11 +185,39 @@ def register(frames: Frames, prepared: Prepared, search: Search) -> Found:
         shift_px, patch_px = found.rigid, found.patch_shift
     else:
         return _register_once(frames, prepared, search)
-    unsure = ~(found.confident | (found.peak > SURE_PEAK))
-    outlier = np.where(unsure, OutlierCode.UNSURE, OutlierCode.FINE)
-    outlier = np.where(found.at_edge, OutlierCode.LIMIT, outlier)
+    sure = registration.is_sure(found)
+    outlier = np.where(sure, OutlierCode.FINE, OutlierCode.UNSURE).astype(np.uint8)
+    _look_beyond(frames, prepared, shift_px, outlier, search)
+    fit = not_fitted(len(frames))
+    fit[:, 0], fit[:, 1] = found.peak, found.second_peak
+    if isinstance(found, registration.PiecewiseShifts):
+        fit[:, 2] = np.sqrt(np.square(found.patch_residual_px).mean(axis=(1, 2)))
     phase = np.zeros(patch_px.shape[:-1], np.float32)
-    return Found(shift_px, patch_px, phase, outlier.astype(np.uint8))
+    return Found(shift_px, patch_px, phase, outlier, fit)
+
+
+def _look_beyond(
+    frames: Frames,
+    prepared: registration.RigidTemplate | registration.PreparedPiecewise,
+    shift_px: Float32,
+    outlier: npt.NDArray[np.uint8],
+    search: Search,
+) -> None:
+    """Tell frames that lie outside the window from those that show too little."""
+    whole = prepared if isinstance(prepared, registration.RigidTemplate) else prepared.rigid
+    lost = np.flatnonzero(outlier != OutlierCode.FINE)
+    if not lost.size:
+        return
+    far = registration.look_farther(frames[lost], whole, line_offset_px=search.line_offset_px)
+    limit_px = np.array(whole.correlator.search.limit_px)
+    beyond = registration.is_sure(far) & (np.abs(far.shift_px) > limit_px - RIM_PX).any(axis=1)
+    outlier[lost[beyond]] = OutlierCode.LIMIT
+    shift_px[lost[beyond]] = far.shift_px[beyond]
+
+
+def not_fitted(n_frames: int) -> Float32:
+    """Return the numbers of `FrameFit` of frames that were not measured."""
+    return np.full((n_frames, len(FrameFit._fields)), np.nan, np.float32)
 
 
 def _register_once(frames: Frames, template: Float32, search: Search) -> Found:
@@ -177,7 +229,9 @@ def _register_once(frames: Frames, template: Float32, search: Search) -> Found:
         settings._replace(update_template=False, iterations=1),
         template=template,
     )
-    return Found(made.rigid, made.patch_shift, made.patch_phase, at_limit(made.rigid, settings))
+    limit = at_limit(made.rigid, settings)
+    fit = not_fitted(len(frames))
+    return Found(made.rigid, made.patch_shift, made.patch_phase, limit, fit)
 
 
 def at_limit(shift_px: Float32, settings: registration.NormcorreSettings) -> npt.NDArray[np.uint8]:
@@ -194,6 +248,7 @@ def still(n_frames: int, centers: registration.Centers) -> Found:
         np.zeros((*shape, 2), np.float32),
         np.zeros(shape, np.float32),
         np.zeros(n_frames, np.uint8),
+        not_fitted(n_frames),
     )
 
 
@@ -219,8 +274,28 @@ def move(
             ).frames,
             np.float32,
         )
-    whole = filled(frames, search.line_offset_px)
-    moved = registration.apply_like_normcorre(whole, patch_px, phase, search.normcorre)
+    return move_like_normcorre(
+        frames,
+        patch_px,
+        phase,
+        centers,
+        settings=search.normcorre,
+        line_offset_px=search.line_offset_px,
+    )
+
+
+def move_like_normcorre(
+    frames: Frames,
+    patch_px: Float32,
+    phase: Float32,
+    centers: registration.Centers,
+    *,
+    settings: registration.NormcorreSettings,
+    line_offset_px: float,
+) -> Float32:
+    """Return frames with their shifts undone patch by patch; pixels without a value stay so."""
+    whole = filled(frames, line_offset_px)
+    moved = registration.apply_like_normcorre(whole, patch_px, phase, settings)
     gaps = np.flatnonzero(~np.isfinite(frames).all(axis=(1, 2)))
     if gaps.size:
         shown = registration.apply_shifts(frames[gaps], patch_px[gaps], centers=centers).valid

@@ -148,7 +148,7 @@ def measure(
     flow = np.full((len(centers.y), len(centers.x)), np.nan, np.float32)
     numbers = dict.fromkeys(PlaneQuality._fields, np.nan) | {"unlike": float(Unlike.FEW)}
     if len(plane.good) > 1 and np.isfinite(plane.template).any():
-        compared, level = _compare(plane)
+        compared, level = compare(plane.raw, plane.corrected, plane.good, plane.bad_pixels)
         left, flow[:] = _residual(plane, flow.shape)
         numbers |= compared | left | _split(plane, level, search)
     return np.array([[numbers[name] for name in PlaneQuality._fields]]), flow[None]
@@ -165,14 +165,26 @@ def described(numbers: Float64) -> dict[str, Any]:
     return made | {"heldout_skipped": why}
 
 
-def _compare(plane: Plane) -> tuple[dict[str, float], Float32]:
-    """Return agreement and crispness before and after, and the mean of the raw frames."""
-    frames = _spread(plane.good, _clipped(len(plane.good) // FRAMES_PER_SAMPLE, COMPARED))
-    level = _mean(_frames(plane.raw, frames))
-    after = _mean(_frames(plane.corrected, frames), everywhere=True)
-    shown = np.isfinite(after) & np.isfinite(level) & ~plane.bad_pixels
+def compare(
+    raw: xr.DataArray, corrected: xr.DataArray, good: Numbers, bad_pixels: Mask
+) -> tuple[dict[str, float], Float32]:
+    """Return agreement and crispness before and after, and the mean of the raw frames.
+
+    Parameters
+    ----------
+    raw, corrected
+        (time, y, x) of one plane, lazy.
+    good
+        Two or more frames that show the sample.
+    bad_pixels : (Y, X)
+        Left out.
+    """
+    frames = _spread(good, _clipped(len(good) // FRAMES_PER_SAMPLE, COMPARED))
+    level = _mean(_frames(raw, frames))
+    after = _mean(_frames(corrected, frames), everywhere=True)
+    shown = np.isfinite(after) & np.isfinite(level) & ~bad_pixels
     numbers = {}
-    for name, movie, mean in (("before", plane.raw, level), ("after", plane.corrected, after)):
+    for name, movie, mean in (("before", raw, level), ("after", corrected, after)):
         masked = np.where(shown, mean, np.nan)
         numbers[f"r_{name}"] = _agreement(_frames(movie, frames), masked, len(frames))
         numbers[f"crispness_{name}"] = registration.crispness(masked) if shown.any() else np.nan

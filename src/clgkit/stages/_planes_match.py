@@ -8,7 +8,8 @@ import numpy as np
 
 from clgkit import registration
 from clgkit.data import voxel_um
-from clgkit.registration.axial import FOUND_RATIO, vertex
+from clgkit.errors import DataError
+from clgkit.registration.axial import FOUND_RATIO, choose_slices, vertex
 from clgkit.stages._planes_place import pixel_ratio
 
 if TYPE_CHECKING:
@@ -44,6 +45,18 @@ class Seen(NamedTuple):
         return min(sides) >= MIN_FIELD * self.nucleus_px
 
 
+class Doubt(NamedTuple):
+    """Which planes might not lie in their slices, (z,) each."""
+
+    by_score: npt.NDArray[np.bool_]
+    by_confidence: npt.NDArray[np.bool_]
+
+    @property
+    def any(self) -> npt.NDArray[np.bool_]:
+        """Whether anything speaks against the slice."""
+        return self.by_score | self.by_confidence
+
+
 class Tilted(NamedTuple):
     """Depth of every plane, and the tilt of all."""
 
@@ -56,7 +69,13 @@ class Tilted(NamedTuple):
 def match(seen: Seen, *, order: Order, slices_per_plane: float | None) -> PlaneMatch:
     """Find the slices; where they are given, these, with their own score and offset.
 
-    A plane that resembles no slice at all, as where one of them is blank, has none: -1.
+    Planes whose slice is not given find theirs between those that are.  A plane that resembles no
+    slice at all, as where one of them is blank, has none: -1.
+
+    Raises
+    ------
+    DataError
+        If the given slices leave no room for the other planes in their order.
     """
     structure, options = seen.structure, _options(seen)
     found = registration.match_planes(
@@ -67,18 +86,20 @@ def match(seen: Seen, *, order: Order, slices_per_plane: float | None) -> PlaneM
         **options,
     )
     slice_index = np.where(np.isfinite(found.scores).any(axis=1), found.slice_index, BLANK)
-    known = np.flatnonzero(seen.given >= 0)
+    wanted = _between(seen.given, found, order, slices_per_plane)
+    wanted = np.where((slice_index == BLANK) & (seen.given < 0), BLANK, wanted)
+    known = np.flatnonzero((seen.given >= 0) | (wanted != slice_index))
     if not len(known):
         return found._replace(slice_index=slice_index)
     scored = registration.score_planes(
         seen.images.values[known],
-        (structure.isel(z=int(z)).values for z in seen.given[known]),
+        (structure.isel(z=int(z)).values for z in wanted[known]),
         **options,
     )
     score, shift_px, position = found.score.copy(), found.shift_px.copy(), found.position.copy()
-    slice_index[known] = seen.given[known]
+    slice_index[known] = wanted[known]
     score[known], shift_px[known] = scored.score, scored.shift_px
-    position[known] = [vertex(found.scores[p], int(seen.given[p])) for p in known]
+    position[known] = [vertex(found.scores[p], int(wanted[p])) for p in known]
     return found._replace(
         slice_index=slice_index,
         score=score,
@@ -86,6 +107,35 @@ def match(seen: Seen, *, order: Order, slices_per_plane: float | None) -> PlaneM
         position=position,
         found=score >= FOUND_RATIO * found.chance,
     )
+
+
+def _between(
+    given: npt.NDArray[np.int32], found: PlaneMatch, order: Order, slices_per_plane: float | None
+) -> npt.NDArray[np.int64]:
+    """Return the slices of all planes, where those that are given stand."""
+    known = given >= 0
+    if not known.any() or known.all():
+        return np.where(known, given, found.slice_index).astype(np.int64)
+    if order != "free" and known.sum() > 1:  # the way the map itself goes
+        order = "rising" if np.diff(given[known]).mean() > 0 else "falling"
+    chosen = choose_slices(found.scores, given, order=order, slices_per_plane=slices_per_plane)
+    if np.any(chosen[known] != given[known]):
+        raise DataError(
+            "The plane map leaves the planes that it does not name no slices of their own between "
+            'those it names. Correct the map, name all planes, or set order = "free" if planes may '
+            "lie in any order.",
+            code="E_SHAPE",
+        )
+    return chosen
+
+
+def doubt(found: PlaneMatch, seen: Seen, *, min_score: float, min_confidence: float) -> Doubt:
+    """Say which planes score too low, or would lose too little elsewhere.
+
+    The confidence counts where the slice was not given, in a field large enough to tell.
+    """
+    judged = seen.is_wide & (seen.given < 0)
+    return Doubt(~(found.score >= min_score), judged & (found.confidence < min_confidence))
 
 
 def verdict(found: PlaneMatch, seen: Seen) -> npt.NDArray[np.int8]:

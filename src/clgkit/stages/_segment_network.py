@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from clgkit.blocks import Output, output
-from clgkit.errors import as_data_error
+from clgkit.errors import MissingDependency, as_data_error
 from clgkit.segmentation.network import NucleusNetwork, predict_nuclei
 from clgkit.segmentation.network_grid import NetworkGrid, network_grid
 from clgkit.segmentation.network_input import (
@@ -79,6 +80,7 @@ def find_by_network(
         n_z, n_y, n_x = structure.shape
         grid = network_grid((n_z, n_y, n_x), **size)
         halo = network_halo_voxels(**size)
+        network = _on_device(network, workspace.device)
         slab_px = min(slab_px, _slab_that_fits(grid, workspace))
         foreground, distance = _maps(structure, network, grid, slab_px, workspace)
     maps = (foreground, distance)
@@ -99,6 +101,21 @@ def find_by_network(
         halo=tile_halo(halo),
     )
     return Found(labels, seeds, foreground, distance, {"n_seeds": len(known.places)})
+
+
+def _on_device(network: NucleusNetwork, device: str) -> NucleusNetwork:
+    """Return the network as it runs on a device; what torch cannot read is told now."""
+    if device == network.device:
+        return network
+    moved = replace(network, device=device)
+    try:
+        _ = moved.module
+    except ImportError as error:
+        raise MissingDependency(
+            f"The network needs torch and onnx on the device {device!r}: pip install "
+            "'clgkit[deep]', or take the cpu."
+        ) from error
+    return moved
 
 
 def _maps(

@@ -32,7 +32,8 @@ class AlignPlanes(Params):
     max_shift_px: PositiveInt = 10
     """Larger offsets within a plane are not looked for, in functional pixels."""
     order: Literal["rising", "falling", "free"] = "rising"
-    """Planes follow the order of the slices, the opposite order, or none."""
+    """Planes follow the order of the slices, the opposite order, or none: then several planes may
+    show one slice, in a plane map, too."""
     use_spacing: bool = True
     """Expect neighbouring planes as far apart as their voxel size along z says."""
     nucleus_um: PositiveFloat = 6.0
@@ -49,6 +50,8 @@ class AlignPlanes(Params):
     """Follow the depth of every plane by the means of so many seconds; not if not given."""
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Planes whose best slice correlates less are reported as doubtful."""
+    min_confidence: Annotated[float, Field(ge=0)] = 4.0
+    """Planes that might as well lie elsewhere, their confidence being lower, are doubtful, too."""
 
 
 class PlanesAligned(NamedTuple):
@@ -102,7 +105,8 @@ def align_planes(  # noqa: PLR0917  (the inputs of a stage, in the order of the 
         the coordinates ``score`` (correlation), ``chance`` (what the plane reaches upside down),
         ``found`` (1 the stack shows the plane, 0 it does not, -1 the field is too small to
         tell), ``confidence`` (what the whole assignment loses if the plane had to lie
-        elsewhere, in standard deviations; NaN where it could not), ``position`` (slice with a
+        elsewhere, in standard deviations; NaN where it could not), ``doubtful`` (1 if one of
+        these numbers speaks against the slice), ``position`` (slice with a
         fraction, at the middle of the field), ``tilt_y_slices`` and ``tilt_x_slices`` (by how
         much the last row and column lie deeper than the first), ``shift_y_px`` and
         ``shift_x_px`` (that lay the slice on the plane, in functional pixels), ``residual_px``
@@ -119,8 +123,9 @@ def align_planes(  # noqa: PLR0917  (the inputs of a stage, in the order of the 
     Raises
     ------
     DataError
-        If an argument is no volume, their fields of view differ, or the map names a slice or
-        has a number of planes that is not there.
+        If an argument is no volume, their fields of view differ, the map names a slice or
+        has a number of planes that is not there, or leaves other planes no slice of their own
+        unless they may lie in any order.
     """
     VOLUME.check(template)
     VOLUME.check(structure)
@@ -134,7 +139,7 @@ def align_planes(  # noqa: PLR0917  (the inputs of a stage, in the order of the 
     numbers = template.coords["plane"].values[usable] if "plane" in template.coords else usable
     with as_data_error("align_planes"):
         found = _search(seen, numbers, params)
-    _warn(found, usable, given, params)
+    _warn(found, seen, usable, params)
     planes, scores = _labelled(found, template, usable, given)
     drift = _drift(corrected, bad_frames, planes, structure, params=params, workspace=workspace)
     maps, residual, facts = (workspace or Workspace()).map_blocks(
@@ -162,6 +167,7 @@ class _Found(NamedTuple):
 
     match: PlaneMatch
     verdict: npt.NDArray[np.int8]
+    doubt: matching.Doubt
     tilt: matching.Tilted
 
 
@@ -170,11 +176,14 @@ def _search(seen: matching.Seen, numbers: npt.NDArray[np.int64], params: AlignPl
     step = matching.spacing(seen, numbers) if params.use_spacing else None
     match = matching.match(seen, order=params.order, slices_per_plane=step)
     verdict = matching.verdict(match, seen)
+    doubt = matching.doubt(
+        match, seen, min_score=params.min_score, min_confidence=params.min_confidence
+    )
     if params.not_found == "leave_out":
         left_out = (verdict == matching.NOT_FOUND) & (seen.given < 0)
         match = match._replace(slice_index=np.where(left_out, matching.BLANK, match.slice_index))
     max_span = params.max_tilt_um / voxel_um(seen.structure)[0] if params.tilt == "auto" else 0.0
-    return _Found(match, verdict, matching.find_tilt(match, seen, max_span=max_span))
+    return _Found(match, verdict, doubt, matching.find_tilt(match, seen, max_span=max_span))
 
 
 def _drift(
@@ -266,38 +275,68 @@ def _given(
 
 
 def _warn(
-    found: _Found,
-    usable: npt.NDArray[np.int64],
-    given: npt.NDArray[np.int32],
-    params: AlignPlanes,
+    found: _Found, seen: matching.Seen, usable: npt.NDArray[np.int64], params: AlignPlanes
 ) -> None:
-    match = found.match
+    """Say of which planes the slice is not sure, and why."""
+    match, given = found.match, seen.given
+    blank = np.asarray(~np.isfinite(match.scores).any(axis=1))
+    lost = ~blank & (found.verdict == matching.NOT_FOUND)
+    none = bool(lost.any() and (lost | blank).all())
+    if none:
+        _warn_of_none(match, seen, params, lost)
     for row, plane in enumerate(usable):
-        if not np.isfinite(match.scores[row]).any():
+        if blank[row]:
             warnings.warn(
                 f"plane {plane} resembles no slice at all: it or the whole stack is blank",
                 stacklevel=3,
             )
             continue
-        if found.verdict[row] == matching.NOT_FOUND:
-            kept = given[plane] >= 0 or params.not_found == "keep"
+        if lost[row] and not none:
+            kept = given[row] >= 0 or params.not_found == "keep"
             warnings.warn(
                 f"plane {plane} was not found in the stack: its best correlation is "
                 f"{match.score[row]:.2f}, by chance it would be {match.chance[row]:.2f}; it "
                 + (f"keeps slice {match.slice_index[row]}" if kept else "is left out"),
                 stacklevel=3,
             )
-        elif not match.score[row] >= params.min_score:
+        elif found.doubt.by_score[row] and not lost[row]:
             warnings.warn(
                 f"plane {plane} fits no slice well (best correlation {match.score[row]:.2f})",
                 stacklevel=3,
             )
         best = int(np.nanargmax(match.scores[row]))
-        if given[plane] >= 0 and abs(best - int(given[plane])) > 1:
+        if given[row] >= 0 and abs(best - int(given[row])) > 1:
             warnings.warn(
-                f"plane {plane} is mapped to slice {given[plane]}, but slice {best} fits better",
+                f"plane {plane} is mapped to slice {given[row]}, but slice {best} fits better",
                 stacklevel=3,
             )
+    unsure = usable[found.doubt.by_confidence & ~found.doubt.by_score & ~lost]
+    if len(unsure):
+        warnings.warn(
+            f"plane(s) {', '.join(map(str, unsure))} might lie in other slices as well: the "
+            f"confidence is below {params.min_confidence:g}. Planes that are blurred may match a "
+            "slice above or below their own",
+            stacklevel=3,
+        )
+
+
+def _warn_of_none(
+    match: PlaneMatch, seen: matching.Seen, params: AlignPlanes, lost: npt.NDArray[np.bool_]
+) -> None:
+    """Say that no plane was found, and the most likely reason."""
+    sizes = [
+        " x ".join(f"{um:g}" for um in voxel_um(image)[1:])
+        for image in (seen.images, seen.structure)
+    ]
+    kept = params.not_found == "keep" or bool((seen.given >= 0).all())
+    warnings.warn(
+        f"no plane was found in the stack: the best correlation is {match.score[lost].max():.2f}, "
+        f"by chance it would be {match.chance[lost].max():.2f}; "
+        + ("planes keep their slices" if kept else "planes are left out")
+        + f". If the stack is of this animal, look at voxel_um: pixels of {sizes[0]} um were laid "
+        f"on pixels of {sizes[1]} um, and planes do not fit at another size",
+        stacklevel=4,
+    )
 
 
 def _labelled(
@@ -322,6 +361,9 @@ def _labelled(
         "chance": spread(match.chance),
         "found": spread(found.verdict, matching.NOT_FOUND, np.int8),
         "confidence": spread(finite),
+        "doubtful": spread(
+            found.doubt.any | (found.verdict == matching.NOT_FOUND), fill=1, dtype=np.uint8
+        ),
         "position": spread(np.where(shows_any, tilt.position, np.nan)),
         "tilt_y_slices": np.full(n_planes, tilt.span_y),
         "tilt_x_slices": np.full(n_planes, tilt.span_x),

@@ -17,6 +17,7 @@ from clgkit.errors import DataError
 from clgkit.params import Params
 from clgkit.schema import Schema
 from clgkit.stages._motion_frames import PHASE, finite, move_like_normcorre, phases_of
+from clgkit.stages._motion_quality import compare
 from clgkit.stages._time_means import mean_over_time, numbered
 from clgkit.workspace import FAILED, Workspace, failed_planes
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 PATCH_SHIFTS = Schema("table of shifts", ("time", "z", "patch_y", "patch_x", "axis"), "f")
 BAD_FRAMES = Schema("table of bad frames", ("time", "z"), "iub")
+MEASURES = ("r_before", "r_after")
+"""Columns of the quality."""
 
 
 class ApplyMotion(Params):
@@ -42,6 +45,7 @@ class MotionApplied(NamedTuple):
     corrected: Movie
     template: Volume
     agreement: xr.DataArray
+    quality: xr.DataArray
 
 
 def apply_motion(  # noqa: PLR0917  (the inputs of a stage, in the order of the table)
@@ -77,7 +81,9 @@ def apply_motion(  # noqa: PLR0917  (the inputs of a stage, in the order of the 
         ``corrected``: float32, NaN where a frame shows nothing after the shift, and where a
         raw pixel is not finite.  ``template``: (z, y, x) float32 mean over the good frames that
         show a pixel; NaN where none does.  ``agreement``: (time, z) correlation of each corrected
-        frame with that template, NaN for bad frames.
+        frame with that template, NaN for bad frames.  ``quality``: (z, measure) float64, mean
+        correlation of a good frame with the mean of the others, before and after, over the same
+        pixels: a score of the shifts by data on which they were not estimated.
 
     Raises
     ------
@@ -132,7 +138,13 @@ def apply_motion(  # noqa: PLR0917  (the inputs of a stage, in the order of the 
         [output("agreement", ("time", "z"), movie)],
         split={"z": 1, "time": None},
     )
-    made = MotionApplied(corrected, average, agreement)
+    (quality,) = workspace.map_blocks(
+        partial(_score, raw=movie, corrected=corrected),
+        (bad_frames, numbered(movie)),
+        [output("quality", ("z", "measure"), movie, np.float64, measure=len(MEASURES))],
+        split={"z": 1},
+    )
+    made = MotionApplied(corrected, average, agreement, quality)
     if lost:
         for array in made:
             array.attrs[FAILED] = {str(plane): why for plane, why in sorted(lost.items())}
@@ -255,6 +267,18 @@ def _average(
 ) -> npt.NDArray[np.float32]:
     good = np.flatnonzero(bad_frames.values[:, 0] == 0)
     return mean_over_time(corrected.isel(z=int(number.values[0])), good)[None]
+
+
+def _score(
+    bad_frames: xr.DataArray, number: xr.DataArray, *, raw: Movie, corrected: Movie
+) -> npt.NDArray[np.float64]:
+    plane = int(number.values[0])
+    good = np.flatnonzero(bad_frames.values[:, 0] == 0)
+    if len(good) < 2 or plane in failed_planes(corrected):
+        return np.full((1, len(MEASURES)), np.nan)
+    nowhere = np.zeros((raw.sizes["y"], raw.sizes["x"]), np.bool_)
+    numbers, _ = compare(raw.isel(z=plane), corrected.isel(z=plane), good, nowhere)
+    return np.array([[numbers[name] for name in MEASURES]])
 
 
 def _agree(

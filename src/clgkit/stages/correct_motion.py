@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from clgkit import registration
 from clgkit.blocks import output
 from clgkit.data import MOVIE, VOLUME, Movie, Volume
 from clgkit.errors import DataError
 from clgkit.params import Params
+from clgkit.stages._motion_doubts import (
+    DOUBTS,
+    check_window,
+    count_frames,
+    farthest_px,
+    warn_of_doubts,
+)
 from clgkit.stages._motion_find import Fields, find_fields
 from clgkit.stages._motion_frames import (
+    FrameFit,
     OutlierCode,
     Search,
     centers_of,
     finite,
     like_normcorre,
     move,
+    phases_of,
 )
+from clgkit.stages._motion_mask import count_valid, pack_shown, packed_output, seen_in_all
 from clgkit.stages._motion_quality import PlaneQuality, described, measure_planes
 from clgkit.workspace import FAILED, Workspace, failed_planes
 
@@ -30,12 +40,20 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
-__all__ = ["CorrectMotion", "MotionCorrected", "OutlierCode", "PlaneQuality", "correct_motion"]
+__all__ = [
+    "CorrectMotion", "FrameFit", "MotionCorrected", "OutlierCode", "PlaneQuality",
+    "correct_motion",
+]  # fmt: skip
 LEAST_ROWS = 16
-DOUBTS = (OutlierCode.UNSURE, OutlierCode.LIMIT)
 MISFIT_SIGMAS = 5.0
 MISFIT_LEAST = 0.05
 """A frame is no misfit if its agreement lies less than this below the median of its plane."""
+FINER = registration.NormcorreSettings().finer
+LIKE_NORMCORRE = (
+    "max_shift_px", "upsampling", "iterations", "bin_frames", "buffer_bins",
+)  # fmt: skip
+PATCHES_OF_NORMCORRE = ("grid_px", "overlap_px", "max_deviation_px")
+"""Settings that count with compat too, the latter unless frames are moved as a whole."""
 
 
 class CorrectMotion(Params):
@@ -44,8 +62,8 @@ class CorrectMotion(Params):
     method: Literal["piecewise", "rigid"] = "piecewise"
     """Undo motion that bends the field, patch by patch, or shifts of whole frames only."""
     compat: Literal["none", "normcorre"] = "none"
-    """Do as NoRMCorre does, with its patches for the size of the field; of the other settings
-    only method, max_shift_px, upsampling, iterations, bin_frames and buffer_bins count then."""
+    """Do as NoRMCorre does, with its own numbers in the place of defaults; template,
+    template_frames and bad_pixels do not count then."""
     template: Literal["fixed", "running"] = "fixed"
     """Lay all frames of a plane on one template, or renew it after every bin of frames."""
     max_shift_px: PositiveInt = 15
@@ -67,10 +85,21 @@ class CorrectMotion(Params):
     """A running template is renewed after so many frames."""
     buffer_bins: PositiveInt = 50
     """A running template is the median over the means of so many bins."""
+    boundary: Literal["copy", "minimum"] = "copy"
+    """With compat: what enters at the border of a patch, its next row or its least value."""
     bad_pixels: Literal["auto", "none"] = "auto"
     """Give pixels that always stand out from their neighbours, hot or dead ones, no weight."""
     line_offset: Literal["auto", "none"] = "auto"
     """Undo the offset between rows scanned there and back, where it can be measured for sure."""
+
+    @model_validator(mode="after")
+    def _cells(self) -> Self:
+        if self.compat == "normcorre" and self.method != "rigid" and self.grid_px < FINER:
+            raise ValueError(
+                f"compat cuts each side of a cell into {FINER} for applying; grid_px must be at "
+                f"least {FINER}"
+            )
+        return self
 
 
 class MotionCorrected(NamedTuple):
@@ -87,6 +116,8 @@ class MotionCorrected(NamedTuple):
     outliers: xr.DataArray
     quality: xr.DataArray
     residual_flow: xr.DataArray
+    n_valid: Volume
+    fit: xr.DataArray
     summary: dict[str, Any]
 
 
@@ -118,7 +149,8 @@ def correct_motion(
         content of the whole frame (+y down, +x right).  ``patch_shifts``: (time, z, patch_y,
         patch_x, axis) float32, those of the patches, the shift of the frame included; their
         centres are the coordinates ``patch_y`` and ``patch_x`` in pixels (one patch with the
-        rigid method).  ``template``: (z, y, x), the last one if it was renewed.
+        rigid method).  With compat the coordinate ``phase_rad`` (time, z, patch_y, patch_x) goes
+        with them.  ``template``: (z, y, x), the last one if it was renewed.
         ``agreement``: (time, z) correlation of each corrected frame with its template.
         ``bad_frames``: (time, z) uint8 codes of `clgkit.registration.FrameCode`, 0 is good.
         ``statistics``: (time, z, statistic) of the raw frames.  ``bad_pixels``: (z, y, x)
@@ -126,9 +158,14 @@ def correct_motion(
         uint8 codes of `OutlierCode`, 0 for frames that lie where they should.  ``quality``:
         (z, measure) float64, the numbers of `PlaneQuality`.  ``residual_flow``: (z, flow_y,
         flow_x) float32, rms motion that is left, in pixels; centres as coordinates.
+        ``n_valid``: (z, y, x) uint32, how many good frames show a pixel after their shift; those
+        that all of them show are the mask of the plane.  ``fit``: (time, z, measure) float32,
+        the numbers of `FrameFit`, NaN with compat.
         ``summary``: ``line_offset_px`` that was undone, its spread, ``n_unsure`` (frames whose
-        shift was taken from their neighbours), ``n_at_limit``, what the template was, and under
-        ``planes`` the numbers of every plane.
+        shift was taken from their neighbours), ``n_at_limit``, ``farthest_px`` (how far a frame
+        beyond the limit lies from its template; None without such), what the template was, with
+        compat under ``normcorre`` the settings of :class:`clgkit.registration.NormcorreSettings`,
+        and under ``planes`` the numbers of every plane.
 
     Raises
     ------
@@ -141,7 +178,7 @@ def correct_motion(
     Shifts are found in one pass and applied in another, so that everything that moved is
     undone by one interpolation, and the stored shifts can be applied to another channel
     (:func:`clgkit.registration.apply_shifts`).  A frame whose shift may be noise, or lies at
-    the limit, gets one interpolated between its sure neighbours.  A bad frame (blank,
+    the limit or beyond, gets one interpolated between its sure neighbours.  A bad frame (blank,
     saturated, dark, flash, mostly not finite) takes no part in the template; it is not moved,
     keeps its pixels, and its agreement is NaN.
 
@@ -152,6 +189,7 @@ def correct_motion(
     """
     MOVIE.check(function)
     _check(function, reference)
+    check_window(function, params.max_shift_px, given="max_shift_px" in params.model_fields_set)
     workspace = workspace or Workspace()
     step = -(-function.sizes["time"] // params.template_frames)
     sample = function.isel(time=slice(step // 2 if step > 1 else 0, None, step))
@@ -159,8 +197,9 @@ def correct_motion(
     search = _search(function, params, line["line_offset_px"], workspace.device)
     found = find_fields(function, reference, sample, search, workspace)
     shifts, patch_shifts, outliers = _settled(found, search)
-    corrected, agreement = _apply_all(function, found, patch_shifts, search, workspace)
-    _warn(outliers, search)
+    corrected, agreement, shown = _apply_all(function, found, patch_shifts, search, workspace)
+    farthest = farthest_px(found, outliers, search)
+    warn_of_doubts(outliers, found, search, farthest)
     _mark_misfits(outliers, agreement)
     lost = failed_planes(corrected)
     for array in (found.shifts, found.template, found.bad_pixels):  # the first reason is the last
@@ -168,6 +207,7 @@ def correct_motion(
     if len(lost) == function.sizes["z"]:
         raise DataError(f"No plane of the movie can be used: {next(iter(lost.values()))}")
     quality, flow = measure_planes(function, corrected, found, shifts, search, workspace)
+    n_valid = count_valid(function, shown, workspace)
     made = MotionCorrected(
         corrected,
         shifts,
@@ -180,8 +220,12 @@ def correct_motion(
         outliers,
         quality,
         flow,
-        {**line, "template": _policy(params, reference)},
+        n_valid,
+        found.fit,
+        {**line, "farthest_px": farthest, "template": _policy(params, reference)},
     )
+    if search.normcorre is not None:
+        made.summary["normcorre"] = search.normcorre._asdict()
     if lost:
         for array in made[:-1]:
             array.attrs[FAILED] = {str(plane): why for plane, why in sorted(lost.items())}
@@ -222,6 +266,13 @@ def _line_offset(sample: Movie, params: CorrectMotion) -> dict[str, Any]:
         return {"line_offset_px": 0.0, "line_offset_spread_px": None}
     frames = sample.isel(z=sample.sizes["z"] // 2).values
     measured = registration.estimate_line_offset(finite(frames))
+    if measured.resized_rows is not None:
+        warnings.warn(
+            f"rows lie aside from each other and repeat after {measured.resized_rows:.1f} rows, "
+            "not 2: the movie was resized, and the offset of scanning there and back cannot be "
+            "undone. Give it as it was recorded",
+            stacklevel=3,
+        )
     spread = measured.spread_px
     return {
         "line_offset_px": float(measured.offset_px),
@@ -233,13 +284,9 @@ def _search(function: Movie, params: CorrectMotion, line_offset_px: float, devic
     rigid, normcorre = params.method == "rigid", None
     if params.compat == "normcorre":
         shape = (function.sizes["y"], function.sizes["x"])
-        normcorre = like_normcorre(shape, rigid=rigid)._replace(
-            max_shift_px=params.max_shift_px,
-            upsampling=params.upsampling,
-            iterations=params.iterations,
-            bin_frames=params.bin_frames,
-            buffer_bins=params.buffer_bins,
-        )
+        counting = LIKE_NORMCORRE if rigid else LIKE_NORMCORRE + PATCHES_OF_NORMCORRE
+        given = params.model_dump(include=set(counting), exclude_defaults=True)
+        normcorre = like_normcorre(shape, rigid=rigid)._replace(fill=params.boundary, **given)
     return Search(
         normcorre=normcorre,
         rigid=rigid,
@@ -277,27 +324,6 @@ def _settled(found: Fields, search: Search) -> tuple[xr.DataArray, xr.DataArray,
     )
 
 
-def _warn(outliers: xr.DataArray, search: Search) -> None:
-    """Tell of frames whose shift was not found."""
-    n_unsure, n_at_limit = (_n_frames(outliers, code) for code in DOUBTS)
-    if n_unsure:
-        warnings.warn(
-            f"{n_unsure} of {len(outliers)} frames show too little to be registered on some plane; "
-            "their shift was taken from the frames around them",
-            stacklevel=3,
-        )
-    if n_at_limit:
-        warnings.warn(
-            f"{n_at_limit} of {len(outliers)} frames lie at the limit of {search.max_shift_px} px "
-            "on some plane and may have moved farther; raise max_shift_px",
-            stacklevel=3,
-        )
-
-
-def _n_frames(outliers: xr.DataArray, code: OutlierCode) -> int:
-    return int((outliers.values == code).any(axis=1).sum())
-
-
 def _apply_all(
     function: Movie,
     found: Fields,
@@ -305,13 +331,13 @@ def _apply_all(
     search: Search,
     workspace: Workspace,
 ) -> tuple[xr.DataArray, ...]:
-    phases = () if found.phases is None else (found.phases,)
     return workspace.map_blocks(
         partial(_apply, search=search),
-        (function, found.template, found.bad_frames, patch_shifts, *phases),
+        (function, found.template, found.bad_frames, patch_shifts),
         [
             output("corrected", ("time", "z", "y", "x"), function),
             output("agreement", ("time", "z"), function),
+            packed_output(function),
         ],
         split={"z": 1, "time": None},
         isolate="z",
@@ -323,17 +349,16 @@ def _apply(
     template: xr.DataArray,
     bad: xr.DataArray,
     patch_shifts: xr.DataArray,
-    phases: xr.DataArray | None = None,
     *,
     search: Search,
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+) -> tuple[npt.NDArray[Any], ...]:
     if not np.isfinite(template.values).any():
         raise ValueError("its template could not be made")
     frames = finite(block.values[:, 0])
     corrected = move(
         frames,
         patch_shifts.values[:, 0],
-        None if phases is None else phases.values[:, 0],
+        phases_of(patch_shifts),
         centers_of((block.sizes["y"], block.sizes["x"]), search),
         search,
     )
@@ -342,7 +367,7 @@ def _apply(
         corrected[is_bad] = frames[is_bad]
     agreement = registration.correlation_to_template(corrected, template.values[0])
     agreement[is_bad] = np.nan
-    return corrected[:, None], agreement[:, None]
+    return corrected[:, None], agreement[:, None], pack_shown(corrected, ~is_bad)[:, None]
 
 
 def _mark_misfits(outliers: xr.DataArray, agreement: xr.DataArray) -> None:
@@ -360,13 +385,14 @@ def _mark_misfits(outliers: xr.DataArray, agreement: xr.DataArray) -> None:
 
 def _summary(made: MotionCorrected) -> dict[str, Any]:
     """Return counts, and the numbers of every plane."""
-    n_unsure, n_at_limit = (_n_frames(made.outliers, code) for code in DOUBTS)
+    n_unsure, n_at_limit = (count_frames(made.outliers, code) for code in DOUBTS)
     planes = [
         {
             "plane": plane,
             "n_bad_pixels": int(made.bad_pixels.values[plane].sum()),
             "n_bad_frames": int((made.bad_frames.values[:, plane] > 0).sum()),
             "n_outliers": int((made.outliers.values[:, plane] > 0).sum()),
+            "seen_in_all": seen_in_all(made.n_valid, made.bad_frames, plane),
             **described(numbers),
         }
         for plane, numbers in enumerate(made.quality.values)

@@ -23,9 +23,11 @@ from pydantic import (
 from clgkit import deconvolution
 from clgkit.blocks import Output, output
 from clgkit.data import VOLUME, Volume, voxel_um
-from clgkit.errors import DataError, ResourceError, as_data_error
+from clgkit.errors import DataError, ResourceError, SettingsError, as_data_error
 from clgkit.params import Params
+from clgkit.stages._deconvolution_bead import kernel_of_bead
 from clgkit.stages._deconvolution_facts import Brightness, Facts, above, look
+from clgkit.stages._deconvolution_pixels import finer, on_small_pixels
 from clgkit.stages._deconvolution_quality import Procedure, complaints, summarize
 from clgkit.workspace import Workspace
 
@@ -98,7 +100,8 @@ class Deconvolve(Params):
     wavelength_nm: PositiveFloat | None = None
     """Wavelength in nanometres: of the excitation for two photons, else of the emission."""
     kernel: tuple[Row, ...] | None = None
-    """Measured point spread function in focus: rows of numbers, odd sides, pixels of the result."""
+    """Measured point spread function in focus: rows of numbers, odd sides, pixels of the result.
+    Or give the image of a bead: [psf] path in a run, --psf-file of the command."""
     compat: Literal["none", "published", "original"] = "none"
     """The published numbers instead of defaults, in this program or as the authors' own did it."""
 
@@ -142,6 +145,25 @@ class Deconvolve(Params):
             "give its result as the structure of a run."
         )
 
+    def why_not(self, *, with_bead: bool) -> str | None:
+        """Return why these settings do not go with an image of a bead, or without; None if so."""
+        if with_bead and self.psf != "measured":
+            return (
+                f'an image of a bead is used with psf = "measured" only, and psf is "{self.psf}" '
+                "here; set psf, or leave out the image ([psf] path, --psf-file)."
+            )
+        if with_bead and self.kernel is not None:
+            return (
+                "both kernel and an image of a bead ([psf] path, --psf-file) say what the point "
+                "spread function is; leave out one of them."
+            )
+        if self.sharpens and self.psf == "measured" and self.kernel is None and not with_bead:
+            return (
+                'psf = "measured" needs its numbers; give them as kernel, or give the image of a '
+                "bead: [psf] path in a run, --psf-file of clg deconvolve."
+            )
+        return None
+
     @property
     def sharpens(self) -> bool:
         """Whether slices are deconvolved."""
@@ -174,6 +196,7 @@ class Deconvolved(NamedTuple):
 
 def deconvolve(
     structure: Volume,
+    psf: Volume | None = None,
     params: Deconvolve = Deconvolve(),  # noqa: B008  (frozen)
     *,
     workspace: Workspace | None = None,
@@ -184,6 +207,9 @@ def deconvolve(
     ----------
     structure
         The structural stack.
+    psf
+        Image of one small bead, for ``psf="measured"`` without a kernel; any voxels, background and
+        margin included.
     params
         Settings.
     workspace
@@ -203,6 +229,8 @@ def deconvolve(
     DataError
         If `structure` is no volume, or holds NaN or negative values; code ``E_PSF`` if the point
         spread function is none.
+    SettingsError
+        If `psf` and the settings do not go together.
     ResourceError
         If the whole stack, which ``compat="original"`` needs, does not fit the memory.
 
@@ -210,11 +238,16 @@ def deconvolve(
     -----
     UserWarning
         If `structure` is the same everywhere (it is returned as it is), if the dimmest tenth of
-        the bright spots loses more than half of its brightness, or if spots are made of noise.
+        the bright spots loses more than half of its brightness, if spots are made of noise, or if
+        `psf` has even sides or is larger than the planes.
     """
     VOLUME.check(structure)
+    if psf is not None:
+        VOLUME.check(psf)
+    if (why := params.why_not(with_bead=psf is not None)) is not None:
+        raise SettingsError(f"deconvolve: {why}", code="E_PSF")
     workspace = workspace or Workspace()
-    procedure = Procedure(_step(params), _deblur(structure, params), params.oversampling)
+    procedure = Procedure(_step(params), _deblur(structure, params, psf), params.oversampling)
     is_original = params.compat == "original"
     with as_data_error("structure"):
         facts = look(
@@ -230,7 +263,7 @@ def deconvolve(
     else:
         seen = structure
         if params.oversampling != "none":
-            seen = _on_small_pixels(structure, facts, params, workspace)
+            seen = on_small_pixels(structure, facts, params.oversampling, workspace)
             facts = look(seen, params.brightness, offset=0.0, background="none")
         made, denoised = _in_tiles(seen, params, procedure, facts, workspace)
     summary = summarize(structure, made, procedure, replace(facts, offset=params.offset))
@@ -251,7 +284,9 @@ def _converge(
     return deconvolution.minimize_sparse_hessian(scaled, weights, tolerance=CONVERGED).image
 
 
-def _deblur(structure: Volume, params: Deconvolve) -> deconvolution.Deblur | None:
+def _deblur(
+    structure: Volume, params: Deconvolve, bead: Volume | None = None
+) -> deconvolution.Deblur | None:
     """Return the sharpening, or None if slices are left as they are."""
     if not params.sharpens or params.method == "none":
         return None
@@ -259,10 +294,14 @@ def _deblur(structure: Volume, params: Deconvolve) -> deconvolution.Deblur | Non
     n = 1 if params.oversampling == "none" else 2
     plane = (n * structure.sizes["y"], n * structure.sizes["x"])
     try:
-        psf = _psf(params, (y_um / n, x_um / n), plane)
+        if bead is None:
+            psf = _psf(params, (y_um / n, x_um / n), plane)
+        else:
+            psf = kernel_of_bead(bead, pixel_um=(y_um / n, x_um / n), plane=plane)
         deconvolution.check_psf(psf, plane_shape=plane)
     except ValueError as error:
-        raise DataError(f"point spread function: {error}", code="E_PSF") from error
+        file = "" if bead is None else bead.attrs.get("source", "")
+        raise DataError(f"{file or 'point spread function'}: {error}", code="E_PSF") from error
     return deconvolution.Deblur(psf, params.method, params.deconvolution_iterations)
 
 
@@ -275,9 +314,7 @@ def _psf(
         n = 1 if params.oversampling == "none" else 2
         half = deconvolution.original_half_width((plane[0] // n, plane[1] // n))
     sides: dict[str, Any] = {"pixel_um": pixel_um, "half_width_px": half}
-    if params.psf == "measured":
-        if params.kernel is None:
-            raise ValueError('psf = "measured" needs its numbers; give them as kernel.')
+    if params.psf == "measured" and params.kernel is not None:
         if len({len(row) for row in params.kernel}) > 1:
             raise ValueError("the rows of the kernel are not equally long.")
         return np.array(params.kernel, np.float64)
@@ -291,37 +328,9 @@ def _psf(
     return formula(na=na, wavelength_um=wavelength_um, **sides)
 
 
-def _finer(name: str, structure: Volume, params: Deconvolve) -> Output:
-    """Return room for a volume, with the small pixels of an oversampling if there is one."""
-    made = output(name, ("z", "y", "x"), structure)
-    kind = params.oversampling
-    if kind == "none":
-        return made
-    first = deconvolution.first_pixel(kind, filtered=params.compat == "original")
-    coords = {key: held for key, held in made.coords.items() if not {"y", "x"} & {*held[0]}}
-    for dim, step in zip("yx", voxel_um(structure)[1:], strict=True):
-        old = structure.coords[dim]
-        places = np.arange(2 * old.size) / 2 + first
-        coords[dim] = (dim,), float(old.values[0]) + step * places, dict(old.attrs)
-    n_z, n_y, n_x = made.shape
-    return replace(made, shape=(n_z, 2 * n_y, 2 * n_x), coords=coords)
-
-
-def _on_small_pixels(
-    structure: Volume, facts: Facts, params: Deconvolve, workspace: Workspace
-) -> Volume:
-    """Return the light of a stack on pixels half as large."""
-    (made,) = workspace.map_blocks(
-        partial(_oversample, facts=facts, kind=params.oversampling),
-        structure,
-        [_finer("oversampled", structure, params)],
-        split={"z": None},
-    )
-    return made
-
-
-def _oversample(block: xr.DataArray, *, facts: Facts, kind: deconvolution.Oversampling) -> Float32:
-    return np.stack([deconvolution.oversample(plane, kind) for plane in facts.light(block)])
+def _made_of(structure: Volume, params: Deconvolve) -> Output:
+    is_filtered = params.compat == "original"
+    return finer("deconvolved", structure, params.oversampling, is_filtered=is_filtered)
 
 
 def _repeat(block: xr.DataArray, *, facts: Facts, times: int) -> Float32:
@@ -341,7 +350,7 @@ def _unchanged(
     (made,) = workspace.map_blocks(
         partial(_repeat, facts=facts, times=times),
         structure,
-        [_finer("deconvolved", structure, params)],
+        [_made_of(structure, params)],
         split={"z": None},
     )
     return Deconvolved(made, None, {})
@@ -419,7 +428,7 @@ def _as_original(
     (made,) = workspace.map_blocks(
         partial(_follow, params=params, deblur=procedure.deblur),
         structure,
-        [_finer("deconvolved", structure, params)],
+        [_made_of(structure, params)],
         split={"z": structure.sizes["z"]},
     )
     return made

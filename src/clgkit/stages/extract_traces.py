@@ -41,7 +41,8 @@ class ExtractTraces(Params):
     use_offset: bool = True
     """Lay the labels where the registration of each plane says, instead of as they are."""
     direction: Direction = "labels"
-    """Bring the labels to the pixels of the movie, or the movie to those of the stack."""
+    """Bring the labels to the pixels of the movie, or the movie to those of the stack, which
+    interpolates it a second time."""
     max_registration_error_px: PositiveFloat | None = None
     """Leave out rois that are placed worse than this, in functional pixels; none if not given."""
     skip_bad_frames: bool = False
@@ -78,9 +79,11 @@ def extract_traces(  # noqa: PLR0917  (the inputs of a stage, in the order of th
     """Average the pixels of each nucleus on each plane, frame by frame.
 
     The labels come to the data: each plane's section of the labels is brought to the pixels
-    of the movie by the nearest pixel, so that the movie is interpolated no further.  The other
-    direction moves every frame to the pixels of the structural stack, with one cubic
-    interpolation.
+    of the movie by the nearest pixel, so that the movie is interpolated no further than when its
+    motion was undone.  The other direction moves every corrected frame to the pixels of the
+    structural stack by a cubic interpolation of its own, the movie's second.  Frames move within
+    their plane only; where it lies askew, labels are read at the depth of each pixel in either
+    direction.
 
     Parameters
     ----------

@@ -5,16 +5,16 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from clgkit.data import LABELS, VOLUME, Labels, Volume, voxel_um
-from clgkit.errors import DataError, SettingsError, as_data_error
 from clgkit.params import Params
 from clgkit.segmentation.cellpose import options_like
 from clgkit.segmentation.cellpose_network import CellposeNetwork
+from clgkit.segmentation.cellpose_tiles import Tiling
 from clgkit.segmentation.chains import ChainRule
-from clgkit.segmentation.network import NucleusNetwork, shipped_network
-from clgkit.segmentation.network_scale import SIDE_PX, estimate_diameter
+from clgkit.segmentation.network import shipped_network
+from clgkit.segmentation.network_objects import MIN_PEAK, MIN_PROBABILITY, MIN_VOLUME_SHARE
+from clgkit.stages._segment_checks import Given, Model, check_given, size_of, warn_of_doubts
 from clgkit.stages._segment_classical import ClassicalNumbers, find_classical
 from clgkit.stages._segment_found import Found, summary_of, table_of
 from clgkit.stages._segment_network import NetworkNumbers, find_by_network
@@ -24,14 +24,13 @@ from clgkit.workspace import Workspace
 if TYPE_CHECKING:
     import xarray as xr
 
+    from clgkit.data import Labels, Volume
+
 CORE_PX = {"z": 64, "y": 256, "x": 256}
 SLAB_PX = 16
 """Most slices that a network predicts together."""
-FEW_SLICES = {"network": 3.0, "classical": 4.0}
-"""Fewer slices than this across a nucleus are warned of, by method."""
 
 Method = Literal["network", "classical", "cellpose", "import"]
-Model = NucleusNetwork | CellposeNetwork
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, lt=1)]
 
@@ -40,9 +39,8 @@ USED_BY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(["min_probability", "min_peak"], ("network",)),
     **dict.fromkeys(["noise_factor", "peak_share", "height_share"], ("classical",)),
     "min_volume_share": ("network", "classical"),
-    **dict.fromkeys(
-        ["preset", "section_diameter_um", "cellprob_threshold", "flow_threshold"], ("cellpose",)
-    ),
+    **dict.fromkeys(["preset", "section_diameter_um", "n_steps", "augment"], ("cellpose",)),
+    **dict.fromkeys(["cellprob_threshold", "flow_threshold"], ("cellpose",)),
     "min_section_px": SECTIONS,
     **dict.fromkeys(["stitch", "stitch_iou"], SECTIONS),
 }
@@ -50,6 +48,8 @@ CHAIN_ONLY = (
     "bridge_iou", "bridge_area_share", "waist", "waist_of_long", "long_chain", "too_long_chain",
     "min_chain_share",
 )  # fmt: skip
+JOINING = {"min_section_px", "stitch", "stitch_iou", *CHAIN_ONLY}
+"""What makes nuclei of sections."""
 
 
 class SegmentNuclei(Params):
@@ -62,13 +62,14 @@ class SegmentNuclei(Params):
     """Lateral diameter of a nucleus in micrometres; "estimated" takes it from the stack."""
     elongation: PositiveFloat = 2.0
     """How many times longer than wide the optics make a nucleus along z."""
-    min_volume_share: Share = 0.12
+    min_volume_share: Share = MIN_VOLUME_SHARE
     """Methods network, classical: objects smaller than this share of an ellipsoid of the given
-    diameter are dropped."""
-    min_probability: Positive = 0.5
+    diameter are dropped.  Of what a face of the stack cuts a sixth is enough for the network."""
+    min_probability: Positive = MIN_PROBABILITY
     """Method network: voxels of a lower probability are background."""
-    min_peak: Share = 0.45
-    """Method network: least depth of a seed, where the middle of a whole nucleus has 1."""
+    min_peak: Share = MIN_PEAK
+    """Method network: least depth of a seed, where the middle of a whole nucleus has 1; on a face
+    of the stack 0.45 of it."""
     noise_factor: PositiveFloat = 5.5
     """Method classical: a seed's response must exceed that of pure noise this many times."""
     peak_share: Share = 0.1
@@ -85,8 +86,15 @@ class SegmentNuclei(Params):
     """Method cellpose: pixels with higher log-odds belong to nuclei."""
     flow_threshold: Annotated[float, Field(ge=0, le=10)] = 0.4
     """Method cellpose: sections whose flows differ more from the network's are dropped; 0: none."""
+    n_steps: PositiveInt | None = None
+    """Method cellpose: steps along the flows (its `niter`); 200 at the network's scale, if not
+    given."""
+    augment: bool = False
+    """Method cellpose: four overlapping, flipped looks at every pixel instead of one, at four times
+    the cost."""
     min_section_px: Annotated[int, Field(ge=0)] = 15
-    """Method cellpose: smaller sections are dropped; with Cellpose's stitching, smaller nuclei."""
+    """Method cellpose: smaller sections are dropped; with Cellpose's stitching, smaller nuclei (of
+    imported sections, too)."""
     stitch: Literal["chain", "cellpose"] = "chain"
     """Methods cellpose, import: how sections become nuclei, by chains that are cut at waists, or by
     Cellpose's overlap of neighbours."""
@@ -110,16 +118,18 @@ class SegmentNuclei(Params):
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         """Refuse changes that would change nothing."""
-        changed = [
-            name for name, field in type(self).model_fields.items()
-            if getattr(self, name) != field.default
-        ]  # fmt: skip
+        changed = self.changed
         problems = [
             f"{name} belongs to method {' or '.join(USED_BY[name])}, and method is {self.method!r}"
             for name in changed
             if self.method not in USED_BY.get(name, (self.method,))
         ]
-        for name in set(changed) & set(CHAIN_ONLY):
+        if "min_section_px" in changed and (self.method, self.stitch) == ("import", "chain"):
+            problems.append(
+                "min_section_px belongs to method cellpose, or to stitch 'cellpose', and method is "
+                "'import' and stitch 'chain'"
+            )
+        for name in changed & set(CHAIN_ONLY):
             if self.method not in SECTIONS:
                 problems.append(
                     f"{name} belongs to method {' or '.join(SECTIONS)}, and method is "
@@ -130,6 +140,14 @@ class SegmentNuclei(Params):
         if problems:
             raise ValueError("; ".join(sorted(problems)))
         return self
+
+    @property
+    def changed(self) -> set[str]:
+        """The settings that are not at their defaults."""
+        return {
+            name for name, field in type(self).model_fields.items()
+            if getattr(self, name) != field.default
+        }  # fmt: skip
 
     @property
     def classical(self) -> ClassicalNumbers:
@@ -153,6 +171,8 @@ class SegmentNuclei(Params):
             flow_threshold=self.flow_threshold,
             # Cellpose drops specks after stitching, where a nucleus is counted in voxels.
             min_size_px=self.min_section_px if chained else -1,
+            n_steps=self.n_steps,
+            tiling=Tiling(augment=self.augment),
         )
         rule = ChainRule(
             min_iou=self.stitch_iou,
@@ -223,16 +243,17 @@ def segment_nuclei(
     Raises
     ------
     DataError
-        If `structure` is no volume, holds NaN, or a nucleus would be less than 4 or more than 40
-        pixels across; if `raw` or `labels` are no volume or have another shape; if `model` is no
-        network.
+        If `structure` is no volume, holds NaN, is narrower than 16 pixels, or a nucleus would be
+        less than 4 or more than 40 pixels across; if `raw` or `labels` are no volume or have
+        another shape; if `model` is no network.
     SettingsError
         If the method and what was given do not go together.
 
     Warns
     -----
     UserWarning
-        If there is no nucleus, or slices are too few or too far apart.
+        If there is no nucleus, slices are too few or too far apart, or many nuclei are suspect or
+        look much larger or smaller than the diameter that is said.
 
     Notes
     -----
@@ -240,12 +261,15 @@ def segment_nuclei(
     ``sections`` of Cellpose.
     """
     given = Given(structure, raw, model, labels)
-    _check_given(given, params)
-    size = _size(given.seen_by(params.method), params)
+    check_given(given, params.method, joining=params.changed & JOINING)
+    seen = given.seen_by(params.method)
+    size = size_of(seen, params.method, lateral=params.diameter_um, elongation=params.elongation)
     found = _find(given, params, size, workspace or Workspace())
     nuclei = table_of(found)
     if nuclei.sizes["nucleus"] == 0:
         warnings.warn("no nucleus was found; all later results are empty", stacklevel=2)
+    elif size:
+        warn_of_doubts(seen, nuclei, size, is_estimated=params.diameter_um == "estimated")
     diameter = [float(d) for d in size["diameter_um"]] if size else None
     facts = {
         "method": params.method,
@@ -254,19 +278,6 @@ def segment_nuclei(
         **summary_of(found, nuclei),
     }
     return NucleiSegmented(found.labels, found.seeds, nuclei, facts)
-
-
-class Given(NamedTuple):
-    """What a run has for the stage."""
-
-    structure: Volume
-    raw: Volume | None
-    model: Model | None
-    labels: Labels | None
-
-    def seen_by(self, method: str) -> Volume:
-        """Return the stack that a method reads."""
-        return self.structure if self.raw is None or method == "classical" else self.raw
 
 
 def _find(given: Given, params: SegmentNuclei, size: dict[str, Any], workspace: Workspace) -> Found:
@@ -281,88 +292,3 @@ def _find(given: Given, params: SegmentNuclei, size: dict[str, Any], workspace: 
         return find_by_cellpose(seen, given.model, params.sections, workspace=workspace)
     network = given.model or shipped_network()
     return find_by_network(seen, network, params.network, slab_px=SLAB_PX, **tiled)
-
-
-def _size(stack: Volume, params: SegmentNuclei) -> dict[str, Any]:
-    """Return voxel size and diameter (z, y, x) where the method needs them; warn of few slices."""
-    if params.method not in FEW_SLICES:
-        return {}
-    voxel = voxel_um(stack)
-    lateral = params.diameter_um
-    if lateral == "estimated":
-        middle = {
-            dim: slice(max(0, (n - side) // 2), max(0, (n - side) // 2) + side)
-            for dim, n, side in zip("zyx", stack.shape, SIDE_PX, strict=True)
-        }
-        with as_data_error("structure"):
-            estimate = estimate_diameter(
-                stack.isel(middle).values, voxel_um=voxel, elongation=params.elongation
-            )
-        lateral = estimate.diameter_um[1]
-    axial = lateral * params.elongation
-    if stack.sizes["z"] == 1:
-        warnings.warn(
-            "the structural stack has one slice; nuclei are three-dimensional, and what is found "
-            "here are their sections",
-            stacklevel=3,
-        )
-    elif axial / voxel[0] < FEW_SLICES[params.method]:
-        warnings.warn(
-            f"slices are {voxel[0]:.3g} um apart, {axial / voxel[0]:.2g} to a nucleus of "
-            f"{axial:.3g} um along z; many will be missed or joined below "
-            f"{FEW_SLICES[params.method]:g}",
-            stacklevel=3,
-        )
-    return {"voxel_um": voxel, "diameter_um": (axial, lateral, lateral)}
-
-
-def _check_shape(array: xr.DataArray, structure: Volume, name: str, like: str) -> None:
-    if array.shape != structure.shape:
-        raise DataError(
-            f"The {name} has shape {array.shape} and the {like} {structure.shape}; give the "
-            f"{name} that belongs to it.",
-            code="E_SHAPE",
-        )
-
-
-def _check_given(given: Given, params: SegmentNuclei) -> None:
-    """Refuse what is no stack, model or labels, or does not go with the method."""
-    structure, raw, model, labels = given
-    VOLUME.check(structure)
-    if raw is not None:
-        VOLUME.check(raw)
-        _check_shape(raw, structure, "raw stack", "denoised one")
-    if labels is not None:
-        LABELS.check(labels)
-        _check_shape(labels, structure, "stack of labels", "structural one")
-    if model is not None and not isinstance(model, Model):
-        raise DataError(
-            f"The model is no network of nuclei: found {_described(model)}, wanted what "
-            "clgkit.pipeline.models.open_model returns.",
-            code="E_SHAPE",
-        )
-    method = params.method
-    wanted = {"network": NucleusNetwork, "cellpose": CellposeNetwork}.get(method)
-    if method == "cellpose" and model is None:
-        raise SettingsError(
-            'segment_nuclei.method is "cellpose", which needs a network: fill in [model] path '
-            "(on the command line --model)."
-        )
-    if model is not None and (wanted is None or not isinstance(model, wanted)):
-        kind = "cellpose" if isinstance(model, CellposeNetwork) else "network"
-        raise SettingsError(
-            f'The model is one of method "{kind}", and segment_nuclei.method is "{method}"; '
-            f'set method = "{kind}", or leave the model out.'
-        )
-    if (labels is None) == (method == "import"):
-        raise SettingsError(
-            'Labels and segment_nuclei.method = "import" go together: fill in [labels] path (on '
-            f"the command line --labels) for that method, and leave it empty for others; it is "
-            f'"{method}".'
-        )
-
-
-def _described(value: object) -> str:
-    """Return what an object is, for a sentence."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    return type(value).__name__ + ("" if shape is None else f" of {dtype}, shape {shape}")
