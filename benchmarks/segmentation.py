@@ -10,19 +10,15 @@ those that a face cuts count neither as true nor as found.
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-import h5py
 import numpy as np
 import numpy.typing as npt
-import tifffile
-from scipy import ndimage
 
+from benchmarks._published_volumes import REAL, Case
 from benchmarks.harness import Figure, Size, measure, peak_mb, peer_version
 from clgkit.segmentation import Score, match_labels, score_labels, segment_classical
 from clgkit.segmentation.annotations import (
@@ -36,12 +32,9 @@ from clgkit.segmentation.network import NucleusNetwork, segment_network, shipped
 from clgkit.simulate import Fish, preset
 from clgkit.simulate.curriculum import Recipe, make_stack
 
-Stack: TypeAlias = npt.NDArray[np.generic]
 Counts: TypeAlias = tuple[int, ...]
 Annotated: TypeAlias = Literal["stack", "single", "volume"]
 
-PIXELS = (1.0, 1.0, 1.0)
-VOLUMES = Path(__file__).parents[2] / "shared" / "data" / "volumes"
 CLASSICAL = "classical method of this package"
 DENSE = Recipe(shape_px=(56, 288, 288), size_cv=0.1, roundness=0.9)
 SLIVERS = (0.0, 0.03, 0.06, 0.13)
@@ -75,15 +68,6 @@ SHIFTS: dict[str, dict[str, Any]] = {
 }
 
 
-class Case(NamedTuple):
-    """A stack, its truth if there is one, and what is said about it."""
-
-    image: Stack
-    truth: npt.NDArray[np.integer] | None
-    voxel_um: tuple[float, float, float]
-    diameter_um: tuple[float, float, float]
-
-
 def simulated(recipe: Recipe, size: Size, *, seed: int) -> Case:
     """Return a stack of the recipe, small at toy size."""
     if size == "toy":
@@ -113,53 +97,6 @@ def fish(size: Size) -> Case:
     diameter = settings.nucleus_diameter_um
     said = (settings.axial_stretch * diameter, diameter, diameter)
     return Case(image, made.labels_block(0, settings.shape_px[0]), settings.voxel_um, said)
-
-
-def _opened(name: str) -> npt.NDArray[Any]:
-    return np.asarray(tifffile.imread(VOLUMES / name))
-
-
-def _stardist() -> Case:
-    raw, truth = _opened("stardist_img3d.tif"), _opened("stardist_mask3d.tif")
-    return Case(raw, truth, PIXELS, (7.0, 15.0, 14.0))
-
-
-def _gonuclear() -> Case:
-    with h5py.File(VOLUMES / "gonuclear_1135_mini.h5") as file:
-        return Case(file["raw"][:], file["label"][:], (0.284, 0.127, 0.127), (6.0, 4.0, 4.0))
-
-
-def _embryo(cells: int, diameter: tuple[float, float, float]) -> Case:
-    truth = ndimage.label(_opened(f"qcanet_{cells}cell_nsn.tif") > 0)[0]
-    return Case(_opened(f"qcanet_{cells}cell_raw.tif"), truth, PIXELS, diameter)
-
-
-def _plant(number: int) -> Case:
-    truth = _opened(f"plantseg_rgb_3D_{number}_segm.tiff")
-    # The median extent of the nuclei that no face cuts.
-    return Case(_opened(f"plantseg_rgb_3D_{number}.tiff"), truth, PIXELS, (34.0, 29.0, 28.0))
-
-
-def _brain() -> Case:
-    return Case(_opened("cellseg3d_c5image_nolabel.tif"), None, PIXELS, (8.0, 8.0, 8.0))
-
-
-def _root() -> Case:
-    with np.load(VOLUMES / "plantseg_lateralrootnuclei_nolabel.npz") as file:
-        image = np.squeeze(file[file.files[0]])
-    return Case(image, None, PIXELS, (30.0, 34.0, 34.0))  # by eye
-
-
-REAL: dict[str, Callable[[], Case]] = {
-    "StarDist demo": _stardist,
-    "gonuclear 1135": _gonuclear,
-    "qcanet 8-cell": partial(_embryo, 8, (15.0, 16.0, 16.0)),
-    "qcanet 16-cell": partial(_embryo, 16, (11.0, 17.0, 17.0)),
-    "plantseg 0": partial(_plant, 0),
-    "plantseg 1": partial(_plant, 1),
-    "cellseg3d c5": _brain,
-    "plantseg lateral root": _root,
-}
 
 
 @cache
