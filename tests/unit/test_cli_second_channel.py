@@ -94,6 +94,7 @@ class Made:
         )
         self.bad_frames = xr.DataArray(np.eye(3, 2, dtype=np.uint8), dims=("time", "z"))
         self.corrected = xr.DataArray(np.zeros((3, 2, 8, 7)), dims=("time", "z", "y", "x"))
+        self.n_valid = xr.DataArray(np.full((2, 8, 7), 3, np.uint32), dims=("z", "y", "x"))
         self.summary = {"line_offset_px": -0.123456789}
 
 

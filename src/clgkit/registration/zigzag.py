@@ -10,9 +10,9 @@ Float64 = npt.NDArray[np.float64]
 
 BAND_PX = (2.0, 8.0)
 AROUND_ROWS = 9
-LEAST_ROWS = 64
-LOWEST, HIGHEST = 0.15, 0.5
-"""Cycles per row: to and fro every other row is 0.5; rows enlarged three times have 0.17."""
+LEAST_ROWS = 128
+LOWEST, HIGHEST = 0.2, 0.5
+"""Cycles per row: to and fro every other row is 0.5; rows enlarged twice have 0.25."""
 LEAST_PX = 0.25
 LEAST_RATIO = 60.0
 """Power of the line over the median: 90 to 18,000 in simulated movies enlarged by 1.1 to 2 whose
@@ -33,7 +33,7 @@ def find_zigzag(image: npt.NDArray[np.floating]) -> float | None:
     float or None
         Rows scanned there and back repeat after 2, and are not looked for.  4 is a movie that was
         enlarged twice, 3 one and a half times.  None if there is no such line, or fewer than
-        64 rows.
+        128 rows: in few rows nuclei themselves may look regular.
 
     Notes
     -----
