@@ -212,6 +212,8 @@ class Joined(NamedTuple):
     chains: float
     parity: float
     """By Cellpose's own rule at an overlap of 0.25."""
+    chains_uncut: float
+    """Of nuclei that no face of the stack cuts."""
 
 
 @cache
@@ -231,7 +233,8 @@ def joined_sections(size: Size) -> Joined:
         case = dense("full")
         truth = np.asarray(case.truth)
         made = by_sections(case.image, voxel_um=case.voxel_um, diameter_um=case.diameter_um)
-    return Joined(*(score_labels(truth, labels).ap for labels in made))
+    chains, parity = (score_labels(truth, labels).ap for labels in made)
+    return Joined(chains, parity, score_labels(truth, made[0], border="ignore").ap)
 
 
 @cache
@@ -311,13 +314,21 @@ def figure_stitch_beside_dense(size: Size) -> Figure:
 def figure_cellpose_sections(size: Size) -> Figure:
     """Join the sections that a Cellpose network finds in a dense stack."""
     ap = joined_sections(size).chains
-    return Figure("chains of a Cellpose network", "AP at 0.5", ap, target=0.9, better="higher")
+    name = "chains of a Cellpose network, all nuclei"
+    return Figure(name, "AP at 0.5", ap, target=0.9, better="higher")
+
+
+def figure_cellpose_sections_uncut(size: Size) -> Figure:
+    """Look at the nuclei that no face of the stack cuts."""
+    ap = joined_sections(size).chains_uncut
+    name = "the same, nuclei that no face cuts"
+    return Figure(name, "AP at 0.5", ap, target=0.9, better="higher")
 
 
 def figure_cellpose_sections_beside(size: Size) -> Figure:
     """Join the same sections by Cellpose's own rule."""
-    ours, theirs = joined_sections(size)
-    name, rule = "chains of a Cellpose network", "Cellpose's rule, threshold 0.25"
+    ours, theirs, _ = joined_sections(size)
+    name, rule = "all nuclei, by two rules", "Cellpose's rule, threshold 0.25"
     return Figure(name, "AP at 0.5", ours, rule, theirs, better="higher")
 
 
